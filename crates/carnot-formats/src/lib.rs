@@ -1,0 +1,1 @@
+//! Model and tokenizer files: bytes to typed views and back

@@ -1,0 +1,1 @@
+//! Slices in, slices out: reference and SIMD kernels, quantised blocks, the compute pool

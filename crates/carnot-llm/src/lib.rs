@@ -1,0 +1,1 @@
+//! Language models on CPU: sequences, cache, sampler, forward pass

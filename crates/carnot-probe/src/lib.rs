@@ -1,0 +1,1 @@
+//! Spans, counters and events with a cost of nanoseconds, for any pipeline

@@ -1,0 +1,1 @@
+//! Plain versioned data that Carnot promises to read again
