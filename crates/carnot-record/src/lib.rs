@@ -1,1 +1,37 @@
-//! Plain versioned data that Carnot promises to read again
+//! Plain versioned data that Carnot promises to read again.
+//!
+//! A record is what one part of Carnot hands to another, or to a file: a [`Trace`] of what ran, a [`MachineProfile`]
+//! of what the machine allows, a [`ProfileSummary`] of what was learnt. Records know nothing of how they were made and
+//! compute nothing but look-ups in themselves. Each is JSON with a `schema` and a `version`; see [`Record`].
+//!
+//! ```
+//! use carnot_record::{Record, Trace};
+//!
+//! let trace = Trace { duration_ns: 1_000, ..Trace::default() };
+//! let again = Trace::from_json(&trace.to_json())?;
+//! assert_eq!(again, trace);
+//! # Ok::<(), carnot_record::Error>(())
+//! ```
+
+mod error;
+mod machine;
+mod profile;
+mod record;
+mod span;
+mod span_columns;
+mod trace;
+
+pub use error::Error;
+pub use machine::{
+    BandwidthCurve, BandwidthPoint, Cache, Cpu, DispatchEntry, MachineProfile, Peaks,
+};
+pub use profile::{
+    BottleneckSummary, LatencySummary, LossSummary, MachineSummary, ModelSummary, OperationSummary,
+    PhaseSummary, ProbeSummary, ProfileSummary,
+};
+pub use record::Record;
+pub use span::{Arithmetic, Site, Span, SpanKind};
+pub use trace::{
+    CacheEvent, CacheOutcome, CounterSample, Flow, FrameEvent, Instant, MemoryEvent, ProbeCost,
+    Thread, Trace,
+};
