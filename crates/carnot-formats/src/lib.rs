@@ -1,1 +1,14 @@
 //! Model and tokenizer files: bytes to typed views and back
+
+pub use carnot_kernels::blocks::BlockType;
+pub use chat_template::{ChatMessage, ChatTemplate};
+pub use config::{Architecture, ModelConfig, Rope, RopeScaling, RopeStyle};
+pub use error::Error;
+pub use model::{ModelFile, TensorView};
+pub use tokenizer::Tokenizer;
+
+mod chat_template;
+mod config;
+mod error;
+mod model;
+mod tokenizer;

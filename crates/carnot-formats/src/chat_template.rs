@@ -1,0 +1,169 @@
+//! A model's chat template: a Jinja program that turns messages into the text that the model was trained on.
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, ErrorKind, Value, context};
+
+use crate::error::Error;
+
+/// One message of a conversation, as templates see it.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct ChatMessage {
+    /// Who speaks: `system`, `user`, `assistant`.
+    pub role: String,
+    /// What is said.
+    pub content: String,
+}
+
+impl ChatMessage {
+    /// A message.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self { role: role.into(), content: content.into() }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::from_pairs([("role", self.role.as_str()), ("content", self.content.as_str())])
+    }
+}
+
+/// A compiled template. Rendering has a budget: a hostile template cannot loop for ever.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    file: String,
+    environment: Environment<'static>,
+    bos_token: String,
+    eos_token: String,
+}
+
+/// Instructions that one rendering may take; a long conversation takes tens of thousands.
+const FUEL: u64 = 50_000_000;
+
+const NAME: &str = "chat_template";
+
+impl ChatTemplate {
+    /// Compiles `source`; `bos_token` and `eos_token` are the texts that it may name.
+    pub fn new(file: &str, source: &str, bos_token: &str, eos_token: &str) -> Result<Self, Error> {
+        let mut environment = Environment::new();
+        environment.set_syntax(trimming_syntax());
+        environment.set_fuel(Some(FUEL));
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+        });
+        environment.add_function("strftime_now", |format: String| strftime(std::time::SystemTime::now(), &format));
+        let result = environment.add_template_owned(NAME, source.to_owned());
+        result.map_err(|source| Error::ChatTemplate { file: file.to_owned(), source })?;
+        let (bos_token, eos_token) = (bos_token.to_owned(), eos_token.to_owned());
+        Ok(Self { file: file.to_owned(), environment, bos_token, eos_token })
+    }
+
+    /// The text of a conversation; with `add_generation_prompt` it ends where the assistant's answer begins.
+    ///
+    /// The text holds its own beginning-of-text token where the template writes one: encode it without adding another.
+    pub fn render(&self, messages: &[ChatMessage], add_generation_prompt: bool) -> Result<String, Error> {
+        let context = context! {
+            messages => messages.iter().map(ChatMessage::to_value).collect::<Vec<_>>(),
+            add_generation_prompt,
+            bos_token => self.bos_token.as_str(),
+            eos_token => self.eos_token.as_str(),
+        };
+        let rendered = self.environment.get_template(NAME).and_then(|template| template.render(context));
+        rendered.map_err(|source| Error::ChatTemplate { file: self.file.clone(), source })
+    }
+}
+
+/// Templates are written for transformers, which trims the lines of block tags.
+fn trimming_syntax() -> SyntaxConfig {
+    SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().expect("the delimiters are the default ones")
+}
+
+/// The directives that templates use, in UTC.
+fn strftime(now: std::time::SystemTime, format: &str) -> String {
+    let seconds = now.duration_since(std::time::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+    let (year, month, day) = civil_date(seconds / 86_400);
+    let month_name = MONTHS[month as usize - 1];
+    let mut text = String::new();
+    let mut characters = format.chars();
+    while let Some(character) = characters.next() {
+        if character != '%' {
+            text.push(character);
+            continue;
+        }
+        match characters.next() {
+            Some('Y') => text += &year.to_string(),
+            Some('m') => text += &format!("{month:02}"),
+            Some('d') => text += &format!("{day:02}"),
+            Some('B') => text += month_name,
+            Some('b') => text += &month_name[..3],
+            Some('H') => text += &format!("{:02}", seconds / 3600 % 24),
+            Some('M') => text += &format!("{:02}", seconds / 60 % 60),
+            Some('S') => text += &format!("{:02}", seconds % 60),
+            Some(other) => text.push(other),
+            None => text.push('%'),
+        }
+    }
+    text
+}
+
+const MONTHS: [&str; 12] = [
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+];
+
+/// Year, month and day of a count of days since 1970, by Howard Hinnant's `civil_from_days`: years begin in March, so that the
+/// leap day is the last of its year.
+fn civil_date(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    fn template(source: &str) -> ChatTemplate {
+        ChatTemplate::new("test", source, "<s>", "</s>").unwrap()
+    }
+
+    fn conversation() -> Vec<ChatMessage> {
+        vec![ChatMessage::new("system", " Be brief. "), ChatMessage::new("user", "Hi")]
+    }
+
+    #[test]
+    fn python_methods_and_special_tokens_work() {
+        let source = "{{ bos_token }}{% for m in messages %}\n[{{ m['role'].upper() }}] {{ m.content.strip() }}{{ eos_token }}\n{% endfor %}\n{% if add_generation_prompt %}[A]{% endif %}";
+        let text = template(source).render(&conversation(), true).unwrap();
+        assert_eq!(text, "<s>[SYSTEM] Be brief.</s>\n[USER] Hi</s>\n[A]");
+    }
+
+    #[test]
+    fn a_template_may_refuse_with_its_own_words() {
+        let error = template("{{ raise_exception('roles must alternate') }}").render(&conversation(), true).unwrap_err();
+        assert_eq!(error.to_string(), "test: chat template: roles must alternate");
+    }
+
+    #[test]
+    fn an_endless_template_runs_out_of_fuel() {
+        let source = "{% for a in range(10000) %}{% for b in range(10000) %}{% for c in range(10000) %}{% endfor %}{% endfor %}{% endfor %}";
+        assert!(template(source).render(&conversation(), true).is_err());
+    }
+
+    #[test]
+    fn a_broken_template_is_an_error_at_once() {
+        assert!(ChatTemplate::new("test", "{% for %}", "", "").is_err());
+    }
+
+    #[test]
+    fn dates_are_civil() {
+        let at = |seconds| strftime(UNIX_EPOCH + Duration::from_secs(seconds), "%d %b %Y %B %m %H:%M:%S %%");
+        assert_eq!(at(0), "01 Jan 1970 January 01 00:00:00 %");
+        assert_eq!(at(1_709_251_199), "29 Feb 2024 February 02 23:59:59 %");
+        assert_eq!(at(4_107_542_400), "01 Mar 2100 March 03 00:00:00 %");
+    }
+}
