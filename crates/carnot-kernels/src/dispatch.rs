@@ -1,0 +1,347 @@
+//! One table of function pointers per instruction set, chosen once.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use crate::activations::{QuantizedRow, RowPointers};
+use crate::cpu::InstructionSet;
+use crate::generic::attention::{Blocks, Query, Scratch};
+use crate::generic::format::{Affine, Byte, ByteK16, Nibble, NibbleK, PanelFormat};
+use crate::generic::matmul_float::{self, Brain, FloatFormat, Half, Single, Widened};
+use crate::generic::matmul_int::{self, Expanded, Output};
+use crate::generic::{attention, elementwise, quantize};
+use crate::pack::{Layout, PackedMatrix};
+use crate::reference::Scalar;
+use crate::simd::{LANES, Simd};
+
+/// A matmul of `row_count` rows with some panels of `weights`.
+#[derive(Clone, Copy)]
+pub(crate) struct Job<'a> {
+    pub weights: &'a PackedMatrix,
+    pub rows: RowPointers,
+    pub row_count: usize,
+    pub out: *mut f32,
+    pub out_stride: usize,
+}
+
+/// # Safety
+/// The processor has the table's instruction set; the job's pointers are valid; no two calls at once write the same panels.
+type PanelsFn = unsafe fn(&Job<'_>, Range<usize>);
+
+/// Every kernel of one instruction set.
+pub(crate) struct Table {
+    pub set: InstructionSet,
+    matmul: fn(Layout) -> PanelsFn,
+    pub quantize_row: unsafe fn(&[f32], &mut QuantizedRow<'_>),
+    pub rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
+    pub silu_gate: unsafe fn(&[f32], &[f32], &mut [f32]),
+    pub add: unsafe fn(&mut [f32], &[f32]),
+    pub largest: unsafe fn(&[f32]) -> f32,
+    pub exp_minus: unsafe fn(&mut [f32], f32) -> f32,
+    pub scale: unsafe fn(&mut [f32], f32),
+    pub attend: unsafe fn(&[Query], &Blocks<'_>, &mut Scratch),
+    pub read: unsafe fn(&[u8]) -> f32,
+    pub peak_int8: unsafe fn(u64) -> f32,
+    pub peak_f32: unsafe fn(u64) -> f32,
+}
+
+impl Table {
+    /// The kernel for weights in `layout`.
+    pub fn matmul(&self, layout: Layout) -> PanelsFn {
+        (self.matmul)(layout)
+    }
+}
+
+/// The table of `set`, or of the best available set below it.
+pub(crate) fn table(set: InstructionSet) -> &'static Table {
+    match set {
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx512Vnni if set.is_available() => &avx512::TABLE,
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::AvxVnni if set.is_available() => &avx_vnni::TABLE,
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx2 if set.is_available() => &avx2::TABLE,
+        _ => &scalar::TABLE,
+    }
+}
+
+thread_local! {
+    static PAIR: RefCell<Box<Expanded<2>>> = RefCell::new(Expanded::zeroed());
+    static SINGLE: RefCell<Box<Expanded<1>>> = RefCell::new(Expanded::zeroed());
+    static WIDENED: RefCell<Box<Widened>> = RefCell::new(Widened::zeroed());
+}
+
+/// Panels of an integer layout: row by row when few, expanded pairs when many.
+#[inline(always)]
+unsafe fn int_panels<S: Simd, P: PanelFormat>(job: &Job<'_>, panels: Range<usize>) {
+    let superblocks = job.weights.columns().div_ceil(P::INPUTS);
+    // SAFETY: as `PanelsFn` demands.
+    unsafe {
+        if job.row_count <= matmul_int::GEMV_ROWS {
+            for panel in panels {
+                few_rows(job, panel, |from, out, stride| match job.row_count {
+                    1 => matmul_int::gemv::<S, P, 1>(from, superblocks, job.rows, out, stride),
+                    2 => matmul_int::gemv::<S, P, 2>(from, superblocks, job.rows, out, stride),
+                    3 => matmul_int::gemv::<S, P, 3>(from, superblocks, job.rows, out, stride),
+                    _ => matmul_int::gemv::<S, P, 4>(from, superblocks, job.rows, out, stride),
+                });
+            }
+            return;
+        }
+        let mut panel = panels.start;
+        PAIR.with_borrow_mut(|scratch| {
+            while panel + 2 <= panels.end {
+                let pair = [
+                    job.weights.panel(panel).as_ptr(),
+                    job.weights.panel(panel + 1).as_ptr(),
+                ];
+                matmul_int::gemm::<S, P, 2>(
+                    scratch,
+                    pair,
+                    superblocks,
+                    job.rows,
+                    job.row_count,
+                    output(job, panel),
+                );
+                panel += 2;
+            }
+        });
+        if panel < panels.end {
+            SINGLE.with_borrow_mut(|scratch| {
+                let one = [job.weights.panel(panel).as_ptr()];
+                matmul_int::gemm::<S, P, 1>(
+                    scratch,
+                    one,
+                    superblocks,
+                    job.rows,
+                    job.row_count,
+                    output(job, panel),
+                );
+            });
+        }
+    }
+}
+
+/// Panels of a float layout.
+#[inline(always)]
+unsafe fn float_panels<S: Simd, P: FloatFormat>(job: &Job<'_>, panels: Range<usize>) {
+    let inputs = job.weights.columns().next_multiple_of(64);
+    // SAFETY: as `PanelsFn` demands.
+    unsafe {
+        let mut panel = panels.start;
+        if job.row_count > matmul_float::GEMV_ROWS {
+            WIDENED.with_borrow_mut(|scratch| {
+                while panel + 2 <= panels.end {
+                    let pair = [
+                        job.weights.panel(panel).as_ptr(),
+                        job.weights.panel(panel + 1).as_ptr(),
+                    ];
+                    matmul_float::gemm::<S, P>(
+                        scratch,
+                        pair,
+                        inputs,
+                        job.rows,
+                        job.row_count,
+                        output(job, panel),
+                    );
+                    panel += 2;
+                }
+            });
+        }
+        for panel in panel..panels.end {
+            for first in (0..job.row_count).step_by(matmul_float::GEMV_ROWS) {
+                let part = job.rows_from(first, matmul_float::GEMV_ROWS);
+                few_rows(&part, panel, |from, out, stride| match part.row_count {
+                    1 => matmul_float::gemv::<S, P, 1>(from, inputs, part.rows, out, stride),
+                    2 => matmul_float::gemv::<S, P, 2>(from, inputs, part.rows, out, stride),
+                    3 => matmul_float::gemv::<S, P, 3>(from, inputs, part.rows, out, stride),
+                    _ => matmul_float::gemv::<S, P, 4>(from, inputs, part.rows, out, stride),
+                });
+            }
+        }
+    }
+}
+
+impl Job<'_> {
+    /// The same job for at most `most` rows from `first` on.
+    unsafe fn rows_from(&self, first: usize, most: usize) -> Self {
+        // SAFETY: `first` is a row of the job.
+        unsafe {
+            let rows = RowPointers {
+                codes: self.rows.codes.add(first * self.rows.stride),
+                floats: self.rows.floats.add(first * self.rows.stride),
+                ..self.rows
+            };
+            let out = self.out.add(first * self.out_stride);
+            Self {
+                rows,
+                out,
+                row_count: most.min(self.row_count - first),
+                ..*self
+            }
+        }
+    }
+}
+
+/// Where the outputs of the panels from `panel` on go.
+unsafe fn output(job: &Job<'_>, panel: usize) -> Output {
+    // SAFETY: `panel` is a panel of the weights, so its first row is an output column.
+    let start = unsafe { job.out.add(panel * LANES) };
+    Output {
+        start,
+        stride: job.out_stride,
+        columns: job.weights.rows() - panel * LANES,
+    }
+}
+
+/// Runs `kernel(panel, out, stride)` for one panel, through a buffer where the panel's padding would be written.
+#[inline(always)]
+unsafe fn few_rows(job: &Job<'_>, panel: usize, kernel: impl Fn(*const u8, *mut f32, usize)) {
+    let from = job.weights.panel(panel).as_ptr();
+    let out = output_checked(job, panel);
+    if out.columns >= LANES {
+        return kernel(from, out.start, out.stride);
+    }
+    let mut buffer = [0.0; 4 * LANES];
+    kernel(from, buffer.as_mut_ptr(), LANES);
+    for row in 0..job.row_count {
+        // SAFETY: `out.columns` values of each row are the job's to write.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                buffer.as_ptr().add(row * LANES),
+                out.start.add(row * out.stride),
+                out.columns,
+            );
+        }
+    }
+}
+
+fn output_checked(job: &Job<'_>, panel: usize) -> Output {
+    assert!(
+        panel < job.weights.panels(),
+        "panel {panel} of {}",
+        job.weights.panels()
+    );
+    // SAFETY: just checked.
+    unsafe { output(job, panel) }
+}
+
+macro_rules! instantiate {
+    ($module:ident, $set:expr, $simd:ty $(, $features:literal)?) => {
+        #[expect(clippy::undocumented_unsafe_blocks, reason = "each function forwards its contract to the algorithm it instantiates")]
+        mod $module {
+            use super::*;
+
+            type S = $simd;
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn int<P: PanelFormat>(job: &Job<'_>, panels: Range<usize>) {
+                unsafe { int_panels::<S, P>(job, panels) }
+            }
+            $(#[target_feature(enable = $features)])?
+            unsafe fn float<P: FloatFormat>(job: &Job<'_>, panels: Range<usize>) {
+                unsafe { float_panels::<S, P>(job, panels) }
+            }
+            $(#[target_feature(enable = $features)])?
+            unsafe fn quantize_row(values: &[f32], row: &mut QuantizedRow<'_>) {
+                unsafe { quantize::quantize_row::<S>(values, row) }
+            }
+            $(#[target_feature(enable = $features)])?
+            unsafe fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
+                unsafe { elementwise::rms_norm::<S>(x, weight, epsilon, out) }
+            }
+            $(#[target_feature(enable = $features)])?
+            unsafe fn silu_gate(gate: &[f32], up: &[f32], out: &mut [f32]) {
+                unsafe { elementwise::silu_gate::<S>(gate, up, out) }
+            }
+            $(#[target_feature(enable = $features)])?
+            unsafe fn add(x: &mut [f32], y: &[f32]) {
+                unsafe { elementwise::add::<S>(x, y) }
+            }
+            $(#[target_feature(enable = $features)])?
+            unsafe fn largest(x: &[f32]) -> f32 {
+                unsafe { elementwise::largest::<S>(x) }
+            }
+            $(#[target_feature(enable = $features)])?
+            unsafe fn exp_minus(x: &mut [f32], max: f32) -> f32 {
+                unsafe { elementwise::exp_minus::<S>(x, max) }
+            }
+            $(#[target_feature(enable = $features)])?
+            unsafe fn scale(x: &mut [f32], factor: f32) {
+                unsafe { elementwise::scale::<S>(x, factor) }
+            }
+            $(#[target_feature(enable = $features)])?
+            unsafe fn attend(queries: &[Query], blocks: &Blocks<'_>, scratch: &mut Scratch) {
+                unsafe { attention::attend::<S>(queries, blocks, scratch) }
+            }
+            $(#[target_feature(enable = $features)])?
+            unsafe fn read(bytes: &[u8]) -> f32 {
+                unsafe { crate::generic::peak::read::<S>(bytes) }
+            }
+            $(#[target_feature(enable = $features)])?
+            unsafe fn peak_int8(rounds: u64) -> f32 {
+                unsafe { crate::generic::peak::int8::<S>(rounds) }
+            }
+            $(#[target_feature(enable = $features)])?
+            unsafe fn peak_f32(rounds: u64) -> f32 {
+                unsafe { crate::generic::peak::f32::<S>(rounds) }
+            }
+
+            fn matmul(layout: Layout) -> PanelsFn {
+                match layout {
+                    Layout::Nibble => int::<Nibble>,
+                    Layout::NibbleK => int::<NibbleK>,
+                    Layout::Byte { zero: 16 } => int::<Byte<4>>,
+                    Layout::Byte { zero: 128 } => int::<Byte<7>>,
+                    Layout::ByteK16 { zero: 4 } => int::<ByteK16<2>>,
+                    Layout::ByteK16 { zero: 32 } => int::<ByteK16<5>>,
+                    Layout::Byte { zero } | Layout::ByteK16 { zero } => unreachable!("no layout has the zero code {zero}"),
+                    Layout::Affine32 => int::<Affine<32>>,
+                    Layout::Affine16 => int::<Affine<16>>,
+                    Layout::F16 => float::<Half>,
+                    Layout::Bf16 => float::<Brain>,
+                    Layout::F32 => float::<Single>,
+                }
+            }
+
+            pub(super) static TABLE: Table = Table {
+                set: $set,
+                matmul,
+                quantize_row,
+                rms_norm,
+                silu_gate,
+                add,
+                largest,
+                exp_minus,
+                scale,
+                attend,
+                read,
+                peak_int8,
+                peak_f32,
+            };
+        }
+    };
+}
+
+instantiate!(scalar, InstructionSet::Scalar, Scalar);
+#[cfg(target_arch = "x86_64")]
+instantiate!(
+    avx2,
+    InstructionSet::Avx2,
+    crate::x86_64::avx2::Avx2<false>,
+    "avx2,fma,f16c"
+);
+#[cfg(target_arch = "x86_64")]
+instantiate!(
+    avx_vnni,
+    InstructionSet::AvxVnni,
+    crate::x86_64::avx2::Avx2<true>,
+    "avx2,fma,f16c,avxvnni"
+);
+#[cfg(target_arch = "x86_64")]
+instantiate!(
+    avx512,
+    InstructionSet::Avx512Vnni,
+    crate::x86_64::avx512::Avx512,
+    "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"
+);

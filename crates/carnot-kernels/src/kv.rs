@@ -1,0 +1,106 @@
+//! Keys and values of one layer, in blocks of 16 tokens, as half floats.
+//!
+//! A block holds, for each key/value head, the keys transposed (`[head_dim][16]`) and the values in rows (`[16][head_dim]`):
+//! what [`crate::compute::Compute::attention`] reads without a shuffle. Which block belongs to which sequence is not known here.
+
+use half::f16;
+
+use crate::generic::attention::{Blocks, KV_BLOCK};
+
+/// Tokens in a block.
+pub const BLOCK_TOKENS: usize = KV_BLOCK;
+
+/// Heads and head size of a key/value cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvShape {
+    /// Key/value heads.
+    pub heads: usize,
+    /// Values per head, a multiple of 16.
+    pub head_dim: usize,
+}
+
+impl KvShape {
+    /// Half floats of one block, for keys or for values.
+    pub fn block_values(self) -> usize {
+        self.heads * self.head_dim * BLOCK_TOKENS
+    }
+
+    /// Bytes per token and layer, keys and values together.
+    pub fn token_bytes(self) -> usize {
+        self.heads * self.head_dim * 2 * 2
+    }
+}
+
+/// The cache of one layer.
+#[derive(Clone, Debug)]
+pub struct KvLayer {
+    shape: KvShape,
+    keys: Vec<u16>,
+    values: Vec<u16>,
+}
+
+impl KvLayer {
+    /// Room for `blocks` blocks, zeroed (and so not yet resident where the operating system maps lazily).
+    ///
+    /// # Panics
+    /// If `head_dim` is not a multiple of 16.
+    pub fn new(shape: KvShape, blocks: usize) -> Self {
+        assert_eq!(shape.head_dim % 16, 0, "head_dim comes in multiples of 16");
+        let values = shape.block_values() * blocks;
+        Self {
+            shape,
+            keys: vec![0; values],
+            values: vec![0; values],
+        }
+    }
+
+    /// Number of blocks.
+    pub fn block_count(&self) -> usize {
+        self.keys.len() / self.shape.block_values()
+    }
+
+    /// Writes the keys and values of one token, heads one after another, to `slot` of `block`.
+    ///
+    /// # Panics
+    /// If a slice is not `heads × head_dim` long, or block or slot do not exist.
+    pub fn write(&mut self, block: u32, slot: usize, key: &[f32], value: &[f32]) {
+        let KvShape { heads, head_dim } = self.shape;
+        assert!(
+            key.len() == heads * head_dim && value.len() == key.len() && slot < BLOCK_TOKENS,
+            "shape of a token's K/V"
+        );
+        let start = block as usize * self.shape.block_values();
+        let keys = &mut self.keys[start..start + self.shape.block_values()];
+        for (transposed, &x) in keys.iter_mut().skip(slot).step_by(BLOCK_TOKENS).zip(key) {
+            *transposed = f16::from_f32(x).to_bits();
+        }
+        for (head, row) in value.chunks_exact(head_dim).enumerate() {
+            let at = start + (head * BLOCK_TOKENS + slot) * head_dim;
+            for (target, &x) in self.values[at..at + head_dim].iter_mut().zip(row) {
+                *target = f16::from_f32(x).to_bits();
+            }
+        }
+    }
+
+    /// One head's blocks, for the attention kernels.
+    pub(crate) fn blocks<'a>(
+        &'a self,
+        shape: KvShape,
+        head: usize,
+        table: &'a [u32],
+    ) -> Blocks<'a> {
+        assert!(
+            shape == self.shape && head < shape.heads,
+            "shape of the K/V cache"
+        );
+        let offset = head * shape.head_dim * BLOCK_TOKENS;
+        Blocks {
+            keys: self.keys[offset..].as_ptr(),
+            values: self.values[offset..].as_ptr(),
+            table,
+            stride: shape.block_values(),
+            head_dim: shape.head_dim,
+            scale: 1.0 / (shape.head_dim as f32).sqrt(),
+        }
+    }
+}

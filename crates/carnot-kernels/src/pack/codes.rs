@@ -1,0 +1,180 @@
+//! One row into its lane of a panel.
+
+use half::f16;
+
+use super::Layout;
+use crate::blocks::{BlockType, unpack_affine};
+use crate::simd::LANES;
+
+/// Writes `row`, in its file's blocks, as lane `lane` of `panel`.
+pub(super) fn pack_row(
+    dtype: BlockType,
+    layout: Layout,
+    lane: usize,
+    row: &[u8],
+    panel: &mut [u8],
+) {
+    if layout.is_integer() {
+        pack_codes(dtype, layout, lane, row, panel);
+    } else {
+        pack_floats(dtype, lane, row, panel);
+    }
+}
+
+/// Float layouts: input after input, 16 rows each.
+fn pack_floats(dtype: BlockType, lane: usize, row: &[u8], panel: &mut [u8]) {
+    let width = dtype.block_bytes();
+    for (value, target) in row
+        .chunks_exact(width)
+        .zip(panel.chunks_exact_mut(LANES * width))
+    {
+        target[lane * width..(lane + 1) * width].copy_from_slice(value);
+    }
+}
+
+fn pack_codes(dtype: BlockType, layout: Layout, lane: usize, row: &[u8], panel: &mut [u8]) {
+    let unit_inputs = layout.superblock_inputs().max(dtype.block_len());
+    let superblock_bytes = layout.superblock_bytes();
+    let unit_bytes = unit_inputs / layout.superblock_inputs() * superblock_bytes;
+    let units = row
+        .chunks(dtype.row_bytes(unit_inputs))
+        .zip(panel.chunks_exact_mut(unit_bytes));
+    for (source, target) in units {
+        let unpacked = Unpacked::of(dtype, source);
+        for (part, superblock) in target.chunks_exact_mut(superblock_bytes).enumerate() {
+            unpacked.write(dtype, layout, lane, source, part, superblock);
+        }
+    }
+}
+
+/// The codes, scales and mins of up to 256 inputs of one row.
+struct Unpacked {
+    codes: [u8; 256],
+    scales: [f32; 16],
+    mins: [f32; 16],
+}
+
+impl Unpacked {
+    fn of(dtype: BlockType, source: &[u8]) -> Self {
+        let mut unpacked = Self {
+            codes: [0; 256],
+            scales: [0.0; 16],
+            mins: [0.0; 16],
+        };
+        let groups = dtype.block_len() / dtype.group_len();
+        for (index, block) in source.chunks_exact(dtype.block_bytes()).enumerate() {
+            let codes = &mut unpacked.codes[index * dtype.block_len()..][..dtype.block_len()];
+            let scales = &mut unpacked.scales[index * groups..][..groups];
+            let mins = &mut unpacked.mins[index * groups..][..groups];
+            unpack_affine(dtype, block, codes, scales, mins);
+        }
+        unpacked
+    }
+
+    /// Writes part `part` of a block (of 64 inputs where a block holds several superblocks).
+    fn write(
+        &self,
+        dtype: BlockType,
+        layout: Layout,
+        lane: usize,
+        source: &[u8],
+        part: usize,
+        target: &mut [u8],
+    ) {
+        let inputs = layout.superblock_inputs();
+        let codes = &self.codes[part * inputs..(part + 1) * inputs];
+        let (header, code_lines) = target.split_at_mut(layout.header_bytes());
+        match layout {
+            Layout::Nibble | Layout::NibbleK => write_nibbles(lane, codes, code_lines),
+            _ => write_bytes(lane, codes, code_lines),
+        }
+        let groups = inputs / dtype.group_len();
+        let scales = &self.scales[part * groups..(part + 1) * groups];
+        let mins = &self.mins[part * groups..(part + 1) * groups];
+        match layout {
+            Layout::Nibble | Layout::Byte { .. } => write_f16(header, lane, scales),
+            Layout::Affine16 | Layout::Affine32 => {
+                let (scale_bytes, min_bytes) = header.split_at_mut(groups * LANES * 4);
+                write_f32(scale_bytes, lane, scales);
+                write_f32(min_bytes, lane, mins);
+            }
+            Layout::NibbleK => write_q4_k_scales(header, lane, source),
+            Layout::ByteK16 { .. } => write_signed_scales(dtype, header, lane, source),
+            Layout::F16 | Layout::Bf16 | Layout::F32 => unreachable!("float layouts hold no codes"),
+        }
+    }
+}
+
+/// Line `j` of a group of 32: low nibbles are inputs `4j..4j+4`, high nibbles inputs `16+4j..16+4j+4`.
+fn write_nibbles(lane: usize, codes: &[u8], lines: &mut [u8]) {
+    for (group, lines) in codes.chunks_exact(32).zip(lines.chunks_exact_mut(4 * 64)) {
+        for (j, line) in lines.chunks_exact_mut(64).enumerate() {
+            for i in 0..4 {
+                line[lane * 4 + i] = group[4 * j + i] | (group[16 + 4 * j + i] << 4);
+            }
+        }
+    }
+}
+
+fn write_bytes(lane: usize, codes: &[u8], lines: &mut [u8]) {
+    for (quad, line) in codes.chunks_exact(4).zip(lines.chunks_exact_mut(64)) {
+        line[lane * 4..lane * 4 + 4].copy_from_slice(quad);
+    }
+}
+
+fn write_f16(header: &mut [u8], lane: usize, values: &[f32]) {
+    for (value, sixteen) in values.iter().zip(header.chunks_exact_mut(LANES * 2)) {
+        sixteen[lane * 2..lane * 2 + 2].copy_from_slice(&f16::from_f32(*value).to_le_bytes());
+    }
+}
+
+fn write_f32(header: &mut [u8], lane: usize, values: &[f32]) {
+    for (value, sixteen) in values.iter().zip(header.chunks_exact_mut(LANES * 4)) {
+        sixteen[lane * 4..lane * 4 + 4].copy_from_slice(&value.to_le_bytes());
+    }
+}
+
+/// The two-level scales of `Q4_K`, kept as they are: f16 `d`, f16 `dmin`, six-bit scales and mins widened to bytes.
+fn write_q4_k_scales(header: &mut [u8], lane: usize, block: &[u8]) {
+    header[lane * 2..lane * 2 + 2].copy_from_slice(&block[0..2]);
+    header[32 + lane * 2..32 + lane * 2 + 2].copy_from_slice(&block[2..4]);
+    let packed = &block[4..16];
+    for group in 0..8 {
+        let (scale, min) = if group < 4 {
+            (packed[group] & 63, packed[group + 4] & 63)
+        } else {
+            let low = packed[group + 4];
+            (
+                (low & 15) | (packed[group - 4] >> 6 << 4),
+                (low >> 4) | (packed[group] >> 6 << 4),
+            )
+        };
+        header[64 + group * LANES + lane] = scale;
+        header[64 + (8 + group) * LANES + lane] = min;
+    }
+}
+
+/// The two-level scales of `Q6_K` and `Q3_K`: f16 `d`, sixteen signed sub-scales.
+fn write_signed_scales(dtype: BlockType, header: &mut [u8], lane: usize, block: &[u8]) {
+    let (d, scales): (&[u8], [i8; 16]) = match dtype {
+        BlockType::Q6K => (
+            &block[208..210],
+            std::array::from_fn(|group| block[192 + group] as i8),
+        ),
+        BlockType::Q3K => (&block[108..110], q3_k_scales(&block[96..108])),
+        _ => unreachable!("only Q6_K and Q3_K have signed sub-scales"),
+    };
+    header[lane * 2..lane * 2 + 2].copy_from_slice(d);
+    for (group, scale) in scales.iter().enumerate() {
+        header[64 + group * LANES + lane] = *scale as u8;
+    }
+}
+
+/// Sixteen six-bit scales around 32: low four bits in bytes 0..8 (two to a byte), high two bits in bytes 8..12 (four to a byte).
+fn q3_k_scales(packed: &[u8]) -> [i8; 16] {
+    std::array::from_fn(|group| {
+        let low = (packed[group % 8] >> (4 * (group / 8))) & 15;
+        let high = (packed[8 + group % 4] >> (2 * (group / 4))) & 3;
+        ((high << 4) | low) as i8 - 32
+    })
+}

@@ -1,0 +1,186 @@
+//! Causal attention over shuffled blocks, grouped queries, windows, several sequences.
+
+use carnot_kernels::kv::BLOCK_TOKENS;
+use carnot_kernels::{Compute, KvLayer, KvShape, Span};
+use half::f16;
+
+use crate::{machines, noise};
+
+const SHAPE: KvShape = KvShape {
+    heads: 2,
+    head_dim: 32,
+};
+const HEADS: usize = 6;
+
+struct Sequence {
+    position: usize,
+    tokens: usize,
+    window: usize,
+}
+
+/// Keys and values of a sequence, rounded as the cache stores them.
+fn keys_and_values(seed: u64, positions: usize) -> (Vec<f32>, Vec<f32>) {
+    let rounded = |seed| {
+        noise(seed, positions * 64)
+            .iter()
+            .map(|x| f16::from_f32(*x).to_f32())
+            .collect()
+    };
+    (rounded(seed), rounded(seed + 100))
+}
+
+/// One query head in `f64`, straight from the definition.
+fn reference(
+    query: &[f32],
+    keys: &[f32],
+    values: &[f32],
+    head: usize,
+    visible: std::ops::Range<usize>,
+) -> Vec<f64> {
+    let of = |all: &[f32], position: usize| all[position * 64 + head * 32..][..32].to_vec();
+    let dot = |key: Vec<f32>| {
+        query
+            .iter()
+            .zip(key)
+            .map(|(q, k)| f64::from(*q) * f64::from(k))
+            .sum::<f64>()
+    };
+    let weights: Vec<f64> = visible
+        .clone()
+        .map(|p| (dot(of(keys, p)) / 32_f64.sqrt()).exp())
+        .collect();
+    let total: f64 = weights.iter().sum();
+    let mut out = vec![0.0; 32];
+    for (weight, position) in weights.iter().zip(visible) {
+        for (sum, value) in out.iter_mut().zip(of(values, position)) {
+            *sum += weight / total * f64::from(value);
+        }
+    }
+    out
+}
+
+fn check(compute: &Compute, sequences: &[Sequence]) {
+    let blocks_of = |s: &Sequence| (s.position + s.tokens).div_ceil(BLOCK_TOKENS);
+    let total: usize = sequences.iter().map(blocks_of).sum();
+    let mut cache = KvLayer::new(SHAPE, total);
+    let mut free: Vec<u32> = (0..total as u32).rev().collect();
+    let data: Vec<_> = (1..)
+        .zip(sequences)
+        .map(|(seed, s)| keys_and_values(seed, s.position + s.tokens))
+        .collect();
+    let tables: Vec<Vec<u32>> = sequences
+        .iter()
+        .map(|s| {
+            (0..blocks_of(s))
+                .map(|_| free.pop().expect("enough blocks"))
+                .rev()
+                .collect()
+        })
+        .collect();
+    for ((keys, values), table) in data.iter().zip(&tables) {
+        for (position, (key, value)) in keys.chunks(64).zip(values.chunks(64)).enumerate() {
+            cache.write(
+                table[position / BLOCK_TOKENS],
+                position % BLOCK_TOKENS,
+                key,
+                value,
+            );
+        }
+    }
+    let rows: usize = sequences.iter().map(|s| s.tokens).sum();
+    let q = noise(50, rows * HEADS * 32);
+    let mut row = 0;
+    let spans: Vec<Span<'_>> = sequences
+        .iter()
+        .zip(&tables)
+        .map(|(s, table)| {
+            row += s.tokens;
+            Span {
+                row: row - s.tokens,
+                tokens: s.tokens,
+                position: s.position,
+                table,
+                window: s.window,
+            }
+        })
+        .collect();
+    let mut out = vec![f32::NAN; q.len()];
+    compute.attention(&cache, SHAPE, HEADS, &q, &spans, &mut out);
+    for (span, (keys, values)) in spans.iter().zip(&data) {
+        for token in 0..span.tokens {
+            let end = span.position + token + 1;
+            for head in 0..HEADS {
+                let at = ((span.row + token) * HEADS + head) * 32;
+                let visible = end.saturating_sub(span.window)..end;
+                let expected = reference(
+                    &q[at..at + 32],
+                    keys,
+                    values,
+                    head / (HEADS / SHAPE.heads),
+                    visible,
+                );
+                for (got, expected) in out[at..at + 32].iter().zip(expected) {
+                    assert!(
+                        (f64::from(*got) - expected).abs() < 1e-5,
+                        "{got} for {expected}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_matches_its_definition() {
+    for compute in machines() {
+        for (position, tokens) in [
+            (0, 1),
+            (0, 40),
+            (15, 1),
+            (16, 1),
+            (200, 1),
+            (130, 7),
+            (0, 150),
+        ] {
+            check(
+                &compute,
+                &[Sequence {
+                    position,
+                    tokens,
+                    window: usize::MAX,
+                }],
+            );
+        }
+    }
+}
+
+#[test]
+fn sequences_do_not_see_each_other() {
+    for compute in machines() {
+        check(
+            &compute,
+            &[
+                Sequence {
+                    position: 33,
+                    tokens: 1,
+                    window: usize::MAX,
+                },
+                Sequence {
+                    position: 0,
+                    tokens: 20,
+                    window: usize::MAX,
+                },
+                Sequence {
+                    position: 300,
+                    tokens: 3,
+                    window: 64,
+                },
+                Sequence {
+                    position: 500,
+                    tokens: 1,
+                    window: 1,
+                },
+            ],
+        );
+    }
+}
