@@ -17,11 +17,17 @@ pub struct ChatMessage {
 impl ChatMessage {
     /// A message.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self { role: role.into(), content: content.into() }
+        Self {
+            role: role.into(),
+            content: content.into(),
+        }
     }
 
     fn to_value(&self) -> Value {
-        Value::from_pairs([("role", self.role.as_str()), ("content", self.content.as_str())])
+        Value::from_pairs([
+            ("role", self.role.as_str()),
+            ("content", self.content.as_str()),
+        ])
     }
 }
 
@@ -35,7 +41,7 @@ pub struct ChatTemplate {
 }
 
 /// Instructions that one rendering may take; a long conversation takes tens of thousands.
-const FUEL: u64 = 50_000_000;
+const FUEL: u64 = 5_000_000;
 
 const NAME: &str = "chat_template";
 
@@ -45,40 +51,70 @@ impl ChatTemplate {
         let mut environment = Environment::new();
         environment.set_syntax(trimming_syntax());
         environment.set_fuel(Some(FUEL));
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
-            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function(
+            "raise_exception",
+            |message: String| -> Result<Value, minijinja::Error> {
+                Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+            },
+        );
+        environment.add_function("strftime_now", |format: String| {
+            strftime(std::time::SystemTime::now(), &format)
         });
-        environment.add_function("strftime_now", |format: String| strftime(std::time::SystemTime::now(), &format));
         let result = environment.add_template_owned(NAME, source.to_owned());
-        result.map_err(|source| Error::ChatTemplate { file: file.to_owned(), source })?;
+        result.map_err(|source| Error::ChatTemplate {
+            file: file.to_owned(),
+            source,
+        })?;
         let (bos_token, eos_token) = (bos_token.to_owned(), eos_token.to_owned());
-        Ok(Self { file: file.to_owned(), environment, bos_token, eos_token })
+        Ok(Self {
+            file: file.to_owned(),
+            environment,
+            bos_token,
+            eos_token,
+        })
     }
 
     /// The text of a conversation; with `add_generation_prompt` it ends where the assistant's answer begins.
     ///
     /// The text holds its own beginning-of-text token where the template writes one: encode it without adding another.
-    pub fn render(&self, messages: &[ChatMessage], add_generation_prompt: bool) -> Result<String, Error> {
+    pub fn render(
+        &self,
+        messages: &[ChatMessage],
+        add_generation_prompt: bool,
+    ) -> Result<String, Error> {
         let context = context! {
             messages => messages.iter().map(ChatMessage::to_value).collect::<Vec<_>>(),
             add_generation_prompt,
             bos_token => self.bos_token.as_str(),
             eos_token => self.eos_token.as_str(),
         };
-        let rendered = self.environment.get_template(NAME).and_then(|template| template.render(context));
-        rendered.map_err(|source| Error::ChatTemplate { file: self.file.clone(), source })
+        let rendered = self
+            .environment
+            .get_template(NAME)
+            .and_then(|template| template.render(context));
+        rendered.map_err(|source| Error::ChatTemplate {
+            file: self.file.clone(),
+            source,
+        })
     }
 }
 
 /// Templates are written for transformers, which trims the lines of block tags.
 fn trimming_syntax() -> SyntaxConfig {
-    SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().expect("the delimiters are the default ones")
+    SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build()
+        .expect("the delimiters are the default ones")
 }
 
 /// The directives that templates use, in UTC.
 fn strftime(now: std::time::SystemTime, format: &str) -> String {
-    let seconds = now.duration_since(std::time::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+    let seconds = now
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_secs());
     let (year, month, day) = civil_date(seconds / 86_400);
     let month_name = MONTHS[month as usize - 1];
     let mut text = String::new();
@@ -105,7 +141,18 @@ fn strftime(now: std::time::SystemTime, format: &str) -> String {
 }
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 
 /// Year, month and day of a count of days since 1970, by Howard Hinnant's `civil_from_days`: years begin in March, so that the
@@ -113,11 +160,16 @@ const MONTHS: [&str; 12] = [
 fn civil_date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let march_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
@@ -132,7 +184,10 @@ mod tests {
     }
 
     fn conversation() -> Vec<ChatMessage> {
-        vec![ChatMessage::new("system", " Be brief. "), ChatMessage::new("user", "Hi")]
+        vec![
+            ChatMessage::new("system", " Be brief. "),
+            ChatMessage::new("user", "Hi"),
+        ]
     }
 
     #[test]
@@ -144,8 +199,13 @@ mod tests {
 
     #[test]
     fn a_template_may_refuse_with_its_own_words() {
-        let error = template("{{ raise_exception('roles must alternate') }}").render(&conversation(), true).unwrap_err();
-        assert_eq!(error.to_string(), "test: chat template: roles must alternate");
+        let error = template("{{ raise_exception('roles must alternate') }}")
+            .render(&conversation(), true)
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "test: chat template: roles must alternate"
+        );
     }
 
     #[test]
@@ -161,7 +221,12 @@ mod tests {
 
     #[test]
     fn dates_are_civil() {
-        let at = |seconds| strftime(UNIX_EPOCH + Duration::from_secs(seconds), "%d %b %Y %B %m %H:%M:%S %%");
+        let at = |seconds| {
+            strftime(
+                UNIX_EPOCH + Duration::from_secs(seconds),
+                "%d %b %Y %B %m %H:%M:%S %%",
+            )
+        };
         assert_eq!(at(0), "01 Jan 1970 January 01 00:00:00 %");
         assert_eq!(at(1_709_251_199), "29 Feb 2024 February 02 23:59:59 %");
         assert_eq!(at(4_107_542_400), "01 Mar 2100 March 03 00:00:00 %");

@@ -87,7 +87,9 @@ pub enum Error {
 
 /// What a template says when it refuses its input is in the detail, not in the kind of error.
 fn describe(error: &minijinja::Error) -> String {
-    error.detail().map_or_else(|| error.to_string(), ToString::to_string)
+    error
+        .detail()
+        .map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// The name of a file, to make errors with.
@@ -95,20 +97,46 @@ fn describe(error: &minijinja::Error) -> String {
 pub(crate) struct File<'a>(pub &'a str);
 
 impl File<'_> {
-    pub fn malformed(self, field: impl Into<String>, expected: impl ToString, found: impl ToString) -> Error {
+    pub fn malformed(
+        self,
+        field: impl Into<String>,
+        expected: impl ToString,
+        found: impl ToString,
+    ) -> Error {
         let (expected, found) = (expected.to_string(), found.to_string());
-        Error::Malformed { file: self.0.to_owned(), field: field.into(), expected, found }
+        Error::Malformed {
+            file: self.0.to_owned(),
+            field: field.into(),
+            expected,
+            found,
+        }
     }
 
-    pub fn unsupported(self, what: &'static str, found: impl ToString, supported: &'static str) -> Error {
-        Error::Unsupported { file: self.0.to_owned(), what, found: found.to_string(), supported }
+    pub fn unsupported(
+        self,
+        what: &'static str,
+        found: impl ToString,
+        supported: &'static str,
+    ) -> Error {
+        Error::Unsupported {
+            file: self.0.to_owned(),
+            what,
+            found: found.to_string(),
+            supported,
+        }
     }
 
     pub fn json(self, source: serde_json::Error) -> Error {
-        Error::Json { file: self.0.to_owned(), source }
+        Error::Json {
+            file: self.0.to_owned(),
+            source,
+        }
     }
 
     pub fn tokenizer(self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-        Error::Tokenizer { file: self.0.to_owned(), source: source.into() }
+        Error::Tokenizer {
+            file: self.0.to_owned(),
+            source: source.into(),
+        }
     }
 }

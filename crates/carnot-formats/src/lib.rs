@@ -4,11 +4,16 @@ pub use carnot_kernels::blocks::BlockType;
 pub use chat_template::{ChatMessage, ChatTemplate};
 pub use config::{Architecture, ModelConfig, Rope, RopeScaling, RopeStyle};
 pub use error::Error;
+pub use layout::TensorSpec;
 pub use model::{ModelFile, TensorView};
 pub use tokenizer::Tokenizer;
 
 mod chat_template;
 mod config;
 mod error;
+pub mod gguf;
+mod layout;
 mod model;
+pub mod safetensors;
+mod storage;
 mod tokenizer;

@@ -51,9 +51,14 @@ pub struct Rope {
 impl Rope {
     /// The angle per position of each of the `dimension / 2` pairs, scaling and factors applied. This is all that attention needs.
     pub fn frequencies(&self) -> Vec<f32> {
-        let scaled = self.unscaled().map(|frequency| self.scaling.apply(frequency));
+        let scaled = self
+            .unscaled()
+            .map(|frequency| self.scaling.apply(frequency));
         match &self.frequency_factors {
-            Some(factors) => scaled.zip(factors).map(|(frequency, factor)| (frequency / f64::from(*factor)) as f32).collect(),
+            Some(factors) => scaled
+                .zip(factors)
+                .map(|(frequency, factor)| (frequency / f64::from(*factor)) as f32)
+                .collect(),
             None => scaled.map(|frequency| frequency as f32).collect(),
         }
     }
@@ -62,9 +67,11 @@ impl Rope {
     pub fn factors(&self) -> Option<Vec<f32>> {
         match (&self.frequency_factors, self.scaling) {
             (Some(factors), _) => Some(factors.clone()),
-            (None, scaling @ RopeScaling::Llama3 { .. }) => {
-                Some(self.unscaled().map(|frequency| (frequency / scaling.apply(frequency)) as f32).collect())
-            }
+            (None, scaling @ RopeScaling::Llama3 { .. }) => Some(
+                self.unscaled()
+                    .map(|frequency| (frequency / scaling.apply(frequency)) as f32)
+                    .collect(),
+            ),
             _ => None,
         }
     }
@@ -80,7 +87,12 @@ impl RopeScaling {
         match self {
             Self::None => frequency,
             Self::Linear { factor } => frequency / f64::from(factor),
-            Self::Llama3 { factor, low_frequency, high_frequency, original_context } => {
+            Self::Llama3 {
+                factor,
+                low_frequency,
+                high_frequency,
+                original_context,
+            } => {
                 let (low, high) = (f64::from(low_frequency), f64::from(high_frequency));
                 let turns = original_context as f64 * frequency / std::f64::consts::TAU;
                 let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
@@ -95,11 +107,21 @@ mod tests {
     use super::*;
 
     fn rope(scaling: RopeScaling) -> Rope {
-        Rope { theta: 500_000.0, dimension: 128, style: RopeStyle::Half, scaling, frequency_factors: None }
+        Rope {
+            theta: 500_000.0,
+            dimension: 128,
+            style: RopeStyle::Half,
+            scaling,
+            frequency_factors: None,
+        }
     }
 
-    const LLAMA_3_1: RopeScaling =
-        RopeScaling::Llama3 { factor: 8.0, low_frequency: 1.0, high_frequency: 4.0, original_context: 8192 };
+    const LLAMA_3_1: RopeScaling = RopeScaling::Llama3 {
+        factor: 8.0,
+        low_frequency: 1.0,
+        high_frequency: 4.0,
+        original_context: 8192,
+    };
 
     #[test]
     fn frequencies_are_a_geometric_series() {
@@ -107,7 +129,12 @@ mod tests {
         assert_eq!((plain.len(), plain[0]), (64, 1.0));
         assert!((plain[32] - 500_000_f32.sqrt().recip()).abs() < 1e-9);
         let halved = rope(RopeScaling::Linear { factor: 2.0 }).frequencies();
-        assert!(plain.iter().zip(halved).all(|(plain, halved)| *plain == 2.0 * halved));
+        assert!(
+            plain
+                .iter()
+                .zip(halved)
+                .all(|(plain, halved)| *plain == 2.0 * halved)
+        );
     }
 
     #[test]
@@ -121,7 +148,10 @@ mod tests {
     #[test]
     fn stored_factors_say_the_same_as_the_scaling() {
         let scaled = rope(LLAMA_3_1);
-        let stored = Rope { frequency_factors: scaled.factors(), ..rope(RopeScaling::None) };
+        let stored = Rope {
+            frequency_factors: scaled.factors(),
+            ..rope(RopeScaling::None)
+        };
         for (stored, scaled) in stored.frequencies().iter().zip(scaled.frequencies()) {
             assert!((stored / scaled - 1.0).abs() < 1e-6);
         }
