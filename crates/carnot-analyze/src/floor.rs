@@ -11,7 +11,7 @@ use serde::Serialize;
 const MOST_NS: f64 = (1_u64 << 40) as f64;
 
 /// Below this share of the time, the floor explains nothing and the operation is overhead.
-const OVERHEAD_BELOW: f64 = 0.1;
+pub(crate) const OVERHEAD_BELOW: f64 = 0.1;
 
 /// The two sides of a floor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use carnot_record::{Span, Trace};
 
-use crate::{execution::Execution, floor::Floor, statistics::ratio};
+use crate::{execution::Execution, floor::OVERHEAD_BELOW, statistics::ratio};
 
 /// What the executions of one family of operations sum to.
 #[derive(Clone, Debug, Default)]
@@ -12,7 +12,7 @@ pub(crate) struct Kernel {
     pub count: u64,
     pub busy_ns: u64,
     pub floor_ns: u64,
-    sides: Floor,
+    memory_bound_ns: u64,
     layers: BTreeMap<u32, u64>,
 }
 
@@ -21,8 +21,9 @@ impl Kernel {
         self.count += 1;
         self.busy_ns += execution.busy_ns();
         self.floor_ns += execution.floor_ns;
-        self.sides.memory_ns += execution.floor.memory_ns;
-        self.sides.compute_ns += execution.floor.compute_ns;
+        if execution.floor.memory_ns >= execution.floor.compute_ns {
+            self.memory_bound_ns += execution.floor_ns;
+        }
         if let Some(layer) = span.layer {
             *self.layers.entry(layer).or_default() += execution.busy_ns();
         }
@@ -30,12 +31,13 @@ impl Kernel {
 
     pub fn note(&self) -> String {
         let reached = ratio(self.floor_ns as f64, self.busy_ns as f64);
-        let limit = match self.sides.bound(self.busy_ns).name() {
-            "overhead" => {
-                return format!("{} calls, {}", self.count, each(self.busy_ns, self.count));
-            }
-            "memory" => "memory bandwidth",
-            _ => "the arithmetic peak",
+        if reached < OVERHEAD_BELOW {
+            return format!("{} calls, {}", self.count, each(self.busy_ns, self.count));
+        }
+        let limit = match ratio(self.memory_bound_ns as f64, self.floor_ns as f64) {
+            0.9.. => "bandwidth",
+            ..0.1 => "peak",
+            _ => "its limit",
         };
         match self.layers_note() {
             None => format!("{reached:.2} of {limit}"),
@@ -82,10 +84,9 @@ pub(crate) fn engine(ns: u64, count: u64) -> String {
 
 pub(crate) fn probe(trace: &Trace) -> String {
     let events = trace.cost.events;
-    let each = trace.cost.span_ns;
     match trace.dropped.max(trace.cost.dropped) {
-        0 => format!("{events} events, {each:.0} ns a span, none dropped"),
-        dropped => format!("{events} events, {dropped} dropped: sums are too low"),
+        0 => format!("{events} events, none dropped"),
+        dropped => format!("{events} events, {dropped} dropped"),
     }
 }
 

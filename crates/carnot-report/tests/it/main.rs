@@ -1,0 +1,4 @@
+//! Every form, from one fixed trace.
+
+mod fixture;
+mod snapshots;
