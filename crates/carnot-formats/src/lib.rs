@@ -10,6 +10,7 @@ pub use tokenizer::Tokenizer;
 
 mod chat_template;
 mod config;
+pub mod convert;
 mod error;
 pub mod gguf;
 mod layout;

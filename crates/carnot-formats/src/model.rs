@@ -13,6 +13,7 @@ use crate::config::ModelConfig;
 use crate::error::{Error, File};
 use crate::gguf::Gguf;
 use crate::storage::Storage;
+use crate::tokenizer::listing::Listing;
 use crate::tokenizer::{self, Tokenizer};
 
 /// A tensor's bytes and how to read them.
@@ -202,6 +203,21 @@ impl ModelFile {
             text(tokenizer.eos().first().copied()),
         );
         ChatTemplate::new(&self.file, &source, &bos, &eos).map(Some)
+    }
+
+    /// The vocabulary as GGUF lists it.
+    pub(crate) fn listing(&self) -> Result<Listing, Error> {
+        match &self.origin {
+            Origin::Gguf => {
+                self.tokenizer()?;
+                Listing::from_gguf(&self.gguf()?)
+            }
+            Origin::Directory(directory) => {
+                let path = directory.join("tokenizer.json");
+                let bytes = std::fs::read(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+                Listing::from_json(File(&path.display().to_string()), &bytes, &self.tokenizer()?)
+            }
+        }
     }
 
     pub(crate) fn chat_template_source(&self) -> Result<Option<String>, Error> {

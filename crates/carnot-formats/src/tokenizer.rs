@@ -3,9 +3,10 @@
 //! Merging is the `tokenizers` crate's; this module builds its models from either kind of file, knows which tokens are special, and
 //! spells tokens as bytes. Decoding joins those bytes, so that a stream of single tokens and a whole answer are the same text.
 
-mod byte_level;
+pub(crate) mod byte_level;
 pub(crate) mod gguf;
 pub(crate) mod huggingface;
+pub(crate) mod listing;
 mod pre_tokenizer;
 mod sentencepiece;
 

@@ -6,25 +6,17 @@ use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::{NFC, Prepend, Replace, Sequence};
 use tokenizers::{AddedToken, NormalizerWrapper};
 
+use super::listing::kind;
 use super::pre_tokenizer::{PreTokenizer, SUPPORTED};
 use super::{Spelling, Tokenizer, sentencepiece};
 use crate::error::{Error, File};
 use crate::gguf::Gguf;
 
-/// What `tokenizer.ggml.token_type` says of a token.
-mod kind {
-    pub const NORMAL: i64 = 1;
-    pub const UNKNOWN: i64 = 2;
-    pub const CONTROL: i64 = 3;
-    pub const USER_DEFINED: i64 = 4;
-    pub const BYTE: i64 = 6;
-}
-
 /// The vocabulary as the file lists it.
 struct Vocabulary<'a> {
     file: File<'a>,
     tokens: Vec<&'a str>,
-    kinds: Vec<i64>,
+    kinds: Vec<i32>,
 }
 
 pub(crate) fn build(gguf: &Gguf) -> Result<Tokenizer, Error> {
@@ -55,7 +47,7 @@ impl<'a> Vocabulary<'a> {
         }
         let key = "tokenizer.ggml.token_type";
         let kinds = match numbers(gguf, key, tokens.len())? {
-            Some(kinds) => kinds.map(|kind| kind as i64).collect(),
+            Some(kinds) => kinds.map(|kind| kind as i32).collect(),
             None => vec![kind::NORMAL; tokens.len()],
         };
         Ok(Self {
@@ -155,7 +147,7 @@ impl<'a> Vocabulary<'a> {
         mut inner: tokenizers::Tokenizer,
         spelling: Spelling,
     ) -> Result<Tokenizer, Error> {
-        let of_kinds = |kinds: &'static [i64]| {
+        let of_kinds = |kinds: &'static [i32]| {
             let ids = self
                 .kinds
                 .iter()

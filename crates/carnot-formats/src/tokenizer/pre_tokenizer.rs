@@ -1,5 +1,6 @@
 //! How byte-level tokenizers cut text into words before merging: what GGUF's `tokenizer.ggml.pre` names.
 
+use serde_json::Value;
 use tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
@@ -68,5 +69,54 @@ impl PreTokenizer {
         }
         steps.push(ByteLevel::new(false, true, false).into());
         Ok(Sequence::new(steps).into())
+    }
+}
+
+/// GGUF's name for the pre-tokenizer of a `tokenizer.json`.
+pub(super) fn name_of(json: &Value, ignores_merges: bool) -> Option<&'static str> {
+    let steps = match json["type"].as_str()? {
+        "Sequence" => json["pretokenizers"].as_array()?.iter().collect(),
+        _ => vec![json],
+    };
+    let kinds: Vec<&str> = steps.iter().filter_map(|step| step["type"].as_str()).collect();
+    let cuts_like_gpt2 = |step: &Value| step["use_regex"] != false && step["add_prefix_space"] != true;
+    match (&kinds[..], &steps[..]) {
+        (["ByteLevel"], [step]) if cuts_like_gpt2(step) => Some("gpt-2"),
+        (["Digits", "ByteLevel"], [digits, step]) if digits["individual_digits"] == true && cuts_like_gpt2(step) => Some("smollm"),
+        (["Split", "ByteLevel"], [split, step]) if step["use_regex"] == false => match split["pattern"]["Regex"].as_str()? {
+            LLAMA3 if ignores_merges => Some("llama-bpe"),
+            LLAMA3 => Some("smaug-bpe"),
+            QWEN2 => Some("qwen2"),
+            TEKKEN => Some("tekken"),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_name_builds() {
+        for name in ["gpt-2", "llama-bpe", "smaug-bpe", "qwen2", "stablelm2", "smollm", "tekken", "falcon", "default"] {
+            PreTokenizer::from_name(name).expect("the name is known").build().expect("the patterns compile");
+        }
+        assert_eq!(PreTokenizer::from_name("nonsense"), None);
+    }
+
+    #[test]
+    fn json_is_recognised() {
+        let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
+        let split = |pattern: &str| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
+        let sequence = |pattern: &str| json!({"type": "Sequence", "pretokenizers": [split(pattern), byte_level]});
+        assert_eq!(name_of(&sequence(LLAMA3), true), Some("llama-bpe"));
+        assert_eq!(name_of(&sequence(QWEN2), false), Some("qwen2"));
+        assert_eq!(name_of(&sequence("x"), false), None);
+        assert_eq!(name_of(&json!({"type": "ByteLevel", "add_prefix_space": false}), false), Some("gpt-2"));
+        assert_eq!(name_of(&Value::Null, false), None);
     }
 }
