@@ -121,7 +121,13 @@ impl Bench {
             heads: 4,
             head_dim: 64,
         };
-        for (tokens, position) in [(1, 511), (1, 4095), (1, 16383), (512, 0), (512, 7680)] {
+        for (tokens, position) in [
+            (1_usize, 511_usize),
+            (1, 4095),
+            (1, 16383),
+            (512, 0),
+            (512, 7680),
+        ] {
             let name = format!("attention 32/4 heads × 64, {tokens} tokens at {position}");
             if !name.contains(&self.filter) {
                 continue;

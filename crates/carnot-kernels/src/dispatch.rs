@@ -1,6 +1,6 @@
 //! One table of function pointers per instruction set, chosen once.
 
-use std::cell::RefCell;
+use std::cell::UnsafeCell;
 use std::ops::Range;
 
 use crate::activations::{QuantizedRow, RowPointers};
@@ -66,58 +66,61 @@ pub(crate) fn table(set: InstructionSet) -> &'static Table {
 }
 
 thread_local! {
-    static PAIR: RefCell<Box<Expanded<2>>> = RefCell::new(Expanded::zeroed());
-    static SINGLE: RefCell<Box<Expanded<1>>> = RefCell::new(Expanded::zeroed());
-    static WIDENED: RefCell<Box<Widened>> = RefCell::new(Widened::zeroed());
+    static PAIR: UnsafeCell<Box<Expanded<2>>> = UnsafeCell::new(Expanded::zeroed());
+    static SINGLE: UnsafeCell<Box<Expanded<1>>> = UnsafeCell::new(Expanded::zeroed());
+    static WIDENED: UnsafeCell<Box<Widened>> = UnsafeCell::new(Widened::zeroed());
 }
 
 /// Panels of an integer layout: row by row when few, expanded pairs when many.
+///
+/// No kernel is called from a closure: a closure would not inherit the target features of the instantiation.
 #[inline(always)]
 unsafe fn int_panels<S: Simd, P: PanelFormat>(job: &Job<'_>, panels: Range<usize>) {
     let superblocks = job.weights.columns().div_ceil(P::INPUTS);
-    // SAFETY: as `PanelsFn` demands.
+    // SAFETY: as `PanelsFn` demands; the scratch memory belongs to this thread and is not borrowed elsewhere.
     unsafe {
         if job.row_count <= matmul_int::GEMV_ROWS {
             for panel in panels {
-                few_rows(job, panel, |from, out, stride| match job.row_count {
+                let (mut target, from) = FewRows::of(job, panel);
+                let (out, stride) = target.out();
+                match job.row_count {
                     1 => matmul_int::gemv::<S, P, 1>(from, superblocks, job.rows, out, stride),
                     2 => matmul_int::gemv::<S, P, 2>(from, superblocks, job.rows, out, stride),
                     3 => matmul_int::gemv::<S, P, 3>(from, superblocks, job.rows, out, stride),
                     _ => matmul_int::gemv::<S, P, 4>(from, superblocks, job.rows, out, stride),
-                });
+                }
+                target.finish(job.row_count);
             }
             return;
         }
         let mut panel = panels.start;
-        PAIR.with_borrow_mut(|scratch| {
-            while panel + 2 <= panels.end {
-                let pair = [
-                    job.weights.panel(panel).as_ptr(),
-                    job.weights.panel(panel + 1).as_ptr(),
-                ];
-                matmul_int::gemm::<S, P, 2>(
-                    scratch,
-                    pair,
-                    superblocks,
-                    job.rows,
-                    job.row_count,
-                    output(job, panel),
-                );
-                panel += 2;
-            }
-        });
+        let scratch = &mut *PAIR.with(|scratch| scratch.get());
+        while panel + 2 <= panels.end {
+            let pair = [
+                job.weights.panel(panel).as_ptr(),
+                job.weights.panel(panel + 1).as_ptr(),
+            ];
+            matmul_int::gemm::<S, P, 2>(
+                scratch,
+                pair,
+                superblocks,
+                job.rows,
+                job.row_count,
+                output(job, panel),
+            );
+            panel += 2;
+        }
         if panel < panels.end {
-            SINGLE.with_borrow_mut(|scratch| {
-                let one = [job.weights.panel(panel).as_ptr()];
-                matmul_int::gemm::<S, P, 1>(
-                    scratch,
-                    one,
-                    superblocks,
-                    job.rows,
-                    job.row_count,
-                    output(job, panel),
-                );
-            });
+            let scratch = &mut *SINGLE.with(|scratch| scratch.get());
+            let one = [job.weights.panel(panel).as_ptr()];
+            matmul_int::gemm::<S, P, 1>(
+                scratch,
+                one,
+                superblocks,
+                job.rows,
+                job.row_count,
+                output(job, panel),
+            );
         }
     }
 }
@@ -126,37 +129,39 @@ unsafe fn int_panels<S: Simd, P: PanelFormat>(job: &Job<'_>, panels: Range<usize
 #[inline(always)]
 unsafe fn float_panels<S: Simd, P: FloatFormat>(job: &Job<'_>, panels: Range<usize>) {
     let inputs = job.weights.columns().next_multiple_of(64);
-    // SAFETY: as `PanelsFn` demands.
+    // SAFETY: as in `int_panels`.
     unsafe {
         let mut panel = panels.start;
         if job.row_count > matmul_float::GEMV_ROWS {
-            WIDENED.with_borrow_mut(|scratch| {
-                while panel + 2 <= panels.end {
-                    let pair = [
-                        job.weights.panel(panel).as_ptr(),
-                        job.weights.panel(panel + 1).as_ptr(),
-                    ];
-                    matmul_float::gemm::<S, P>(
-                        scratch,
-                        pair,
-                        inputs,
-                        job.rows,
-                        job.row_count,
-                        output(job, panel),
-                    );
-                    panel += 2;
-                }
-            });
+            let scratch = &mut *WIDENED.with(|scratch| scratch.get());
+            while panel + 2 <= panels.end {
+                let pair = [
+                    job.weights.panel(panel).as_ptr(),
+                    job.weights.panel(panel + 1).as_ptr(),
+                ];
+                matmul_float::gemm::<S, P>(
+                    scratch,
+                    pair,
+                    inputs,
+                    job.rows,
+                    job.row_count,
+                    output(job, panel),
+                );
+                panel += 2;
+            }
         }
         for panel in panel..panels.end {
             for first in (0..job.row_count).step_by(matmul_float::GEMV_ROWS) {
                 let part = job.rows_from(first, matmul_float::GEMV_ROWS);
-                few_rows(&part, panel, |from, out, stride| match part.row_count {
+                let (mut target, from) = FewRows::of(&part, panel);
+                let (out, stride) = target.out();
+                match part.row_count {
                     1 => matmul_float::gemv::<S, P, 1>(from, inputs, part.rows, out, stride),
                     2 => matmul_float::gemv::<S, P, 2>(from, inputs, part.rows, out, stride),
                     3 => matmul_float::gemv::<S, P, 3>(from, inputs, part.rows, out, stride),
                     _ => matmul_float::gemv::<S, P, 4>(from, inputs, part.rows, out, stride),
-                });
+                }
+                target.finish(part.row_count);
             }
         }
     }
@@ -194,24 +199,49 @@ unsafe fn output(job: &Job<'_>, panel: usize) -> Output {
     }
 }
 
-/// Runs `kernel(panel, out, stride)` for one panel, through a buffer where the panel's padding would be written.
-#[inline(always)]
-unsafe fn few_rows(job: &Job<'_>, panel: usize, kernel: impl Fn(*const u8, *mut f32, usize)) {
-    let from = job.weights.panel(panel).as_ptr();
-    let out = output_checked(job, panel);
-    if out.columns >= LANES {
-        return kernel(from, out.start, out.stride);
+/// Where a kernel for few rows writes whole vectors: the outputs themselves, or a buffer where padding would be written.
+struct FewRows {
+    target: Output,
+    buffer: [f32; 4 * LANES],
+}
+
+impl FewRows {
+    fn of(job: &Job<'_>, panel: usize) -> (Self, *const u8) {
+        let target = output_checked(job, panel);
+        (
+            Self {
+                target,
+                buffer: [0.0; 4 * LANES],
+            },
+            job.weights.panel(panel).as_ptr(),
+        )
     }
-    let mut buffer = [0.0; 4 * LANES];
-    kernel(from, buffer.as_mut_ptr(), LANES);
-    for row in 0..job.row_count {
-        // SAFETY: `out.columns` values of each row are the job's to write.
-        unsafe {
-            std::ptr::copy_nonoverlapping(
-                buffer.as_ptr().add(row * LANES),
-                out.start.add(row * out.stride),
-                out.columns,
-            );
+
+    fn out(&mut self) -> (*mut f32, usize) {
+        if self.target.columns >= LANES {
+            (self.target.start, self.target.stride)
+        } else {
+            (self.buffer.as_mut_ptr(), LANES)
+        }
+    }
+
+    /// # Safety
+    /// The target must have room for `rows` rows.
+    unsafe fn finish(&self, rows: usize) {
+        let columns = self.target.columns;
+        if columns >= LANES {
+            return;
+        }
+        for row in 0..rows {
+            let from = &self.buffer[row * LANES..row * LANES + columns];
+            // SAFETY: `columns` values of each row are the job's to write.
+            unsafe {
+                std::ptr::copy_nonoverlapping(
+                    from.as_ptr(),
+                    self.target.start.add(row * self.target.stride),
+                    columns,
+                )
+            };
         }
     }
 }

@@ -2,12 +2,20 @@
 
 use crate::simd::{LANES, Simd, exp};
 
-/// Calls `body(offset)` for whole vectors of `length` and `rest(index)` for what is left.
-#[inline(always)]
-unsafe fn each(length: usize, mut body: impl FnMut(usize), mut rest: impl FnMut(usize)) {
-    let whole = length / LANES * LANES;
-    (0..whole).step_by(LANES).for_each(&mut body);
-    (whole..length).for_each(&mut rest);
+/// Plain loops over whole vectors and over what is left; closures would not inherit the target features.
+macro_rules! each {
+    ($length:expr, |$at:ident| $body:expr, |$rest:ident| $tail:expr $(,)?) => {
+        let length = $length;
+        let whole = length / LANES * LANES;
+        let mut $at = 0;
+        while $at < whole {
+            $body;
+            $at += LANES;
+        }
+        for $rest in whole..length {
+            $tail;
+        }
+    };
 }
 
 /// `out = x / rms(x) · weight`, `rms² = mean(x²) + epsilon` (Zhang and Sennrich, 2019).
@@ -20,7 +28,7 @@ pub(crate) unsafe fn rms_norm<S: Simd>(x: &[f32], weight: &[f32], epsilon: f32, 
     unsafe {
         let mut squares = S::splat(0.0);
         let mut tail = 0.0;
-        each(
+        each!(
             x.len(),
             |at| {
                 let values = S::load(x.as_ptr().add(at));
@@ -31,7 +39,7 @@ pub(crate) unsafe fn rms_norm<S: Simd>(x: &[f32], weight: &[f32], epsilon: f32, 
         let mean = (S::sum(squares) + tail) / x.len() as f32;
         let inverse = 1.0 / (mean + epsilon).sqrt();
         let to = out.as_mut_ptr();
-        each(
+        each!(
             x.len(),
             |at| {
                 let scaled = S::mul(S::load(x.as_ptr().add(at)), S::splat(inverse));
@@ -51,7 +59,7 @@ pub(crate) unsafe fn silu_gate<S: Simd>(gate: &[f32], up: &[f32], out: &mut [f32
     // SAFETY: offsets stay below the common length.
     unsafe {
         let to = out.as_mut_ptr();
-        each(
+        each!(
             gate.len(),
             |at| {
                 let x = S::load(gate.as_ptr().add(at));
@@ -75,7 +83,7 @@ pub(crate) unsafe fn add<S: Simd>(x: &mut [f32], y: &[f32]) {
     // SAFETY: offsets stay below the common length.
     unsafe {
         let to = x.as_mut_ptr();
-        each(
+        each!(
             y.len(),
             |at| {
                 S::store(
@@ -98,7 +106,7 @@ pub(crate) unsafe fn largest<S: Simd>(x: &[f32]) -> f32 {
     unsafe {
         let mut lanes = S::splat(f32::NEG_INFINITY);
         let mut tail = f32::NEG_INFINITY;
-        each(
+        each!(
             x.len(),
             |at| lanes = S::max(S::load(x.as_ptr().add(at)), lanes),
             |at| tail = tail.max(x[at]),
@@ -117,7 +125,7 @@ pub(crate) unsafe fn exp_minus<S: Simd>(x: &mut [f32], max: f32) -> f32 {
     unsafe {
         let from = x.as_mut_ptr();
         let (mut sums, mut tail) = (S::splat(0.0), 0.0);
-        each(
+        each!(
             x.len(),
             |at| {
                 let value = exp::<S>(S::sub(S::load(from.add(at)), S::splat(max)));
@@ -143,7 +151,7 @@ pub(crate) unsafe fn scale<S: Simd>(x: &mut [f32], factor: f32) {
     // SAFETY: offsets stay below the length.
     unsafe {
         let from = x.as_mut_ptr();
-        each(
+        each!(
             x.len(),
             |at| {
                 S::store(
