@@ -24,9 +24,18 @@ pub fn to_gguf(model: &ModelFile, dtype: BlockType, out: impl Write) -> Result<(
         metadata.string("tokenizer.chat_template", &template);
     }
     let factors = config.rope.factors();
-    let sources: Vec<TensorView> = config.tensors().filter_map(|spec| model.optional_tensor(&spec.name)).collect();
-    let sources: Vec<TensorView> = sources.into_iter().filter(|tensor| tensor.name != ROPE_FACTORS).collect();
-    let mut headers: Vec<TensorHeader> = factors.iter().map(|factors| factors_header(factors.len())).collect();
+    let sources: Vec<TensorView> = config
+        .tensors()
+        .filter_map(|spec| model.optional_tensor(&spec.name))
+        .collect();
+    let sources: Vec<TensorView> = sources
+        .into_iter()
+        .filter(|tensor| tensor.name != ROPE_FACTORS)
+        .collect();
+    let mut headers: Vec<TensorHeader> = factors
+        .iter()
+        .map(|factors| factors_header(factors.len()))
+        .collect();
     headers.extend(sources.iter().map(|source| TensorHeader {
         name: source.name.to_owned(),
         shape: source.shape.clone(),
@@ -44,20 +53,29 @@ pub fn to_gguf(model: &ModelFile, dtype: BlockType, out: impl Write) -> Result<(
     Ok(())
 }
 
-const ROPE_FACTORS: &str = "rope_freqs.weight";
+pub(crate) const ROPE_FACTORS: &str = "rope_freqs.weight";
 
-pub(crate) fn factors_header(length: usize) -> TensorHeader {
-    TensorHeader { name: ROPE_FACTORS.to_owned(), shape: vec![length], dtype: BlockType::F32 }
+fn factors_header(length: usize) -> TensorHeader {
+    TensorHeader {
+        name: ROPE_FACTORS.to_owned(),
+        shape: vec![length],
+        dtype: BlockType::F32,
+    }
 }
 
 /// How a tensor is stored when matrices are asked for as `dtype`.
-pub fn stored_type(name: &str, shape: &[usize], dtype: BlockType) -> BlockType {
-    let [_, row] = shape else { return BlockType::F32 };
+pub(crate) fn stored_type(name: &str, shape: &[usize], dtype: BlockType) -> BlockType {
+    let [_, row] = shape else {
+        return BlockType::F32;
+    };
     let fits = |candidate: &BlockType| row.is_multiple_of(candidate.block_len());
     let coarse = dtype.is_quantized() && dtype != BlockType::Q8_0;
     let careful = coarse && matches!(name, "token_embd.weight" | "output.weight");
     let first = if careful { BlockType::Q6K } else { dtype };
-    [first, BlockType::Q8_0].into_iter().find(fits).unwrap_or(BlockType::F16)
+    [first, BlockType::Q8_0]
+        .into_iter()
+        .find(fits)
+        .unwrap_or(BlockType::F16)
 }
 
 fn encode(dtype: BlockType, values: &[f32]) -> Vec<u8> {
@@ -68,9 +86,19 @@ fn encode(dtype: BlockType, values: &[f32]) -> Vec<u8> {
 
 /// The tensor's bytes as they will be stored: rows reordered if need be, then the type changed if it differs.
 fn recode(config: &ModelConfig, source: &TensorView, dtype: BlockType) -> Vec<u8> {
-    let row_bytes = source.dtype.row_bytes(*source.shape.last().expect("shapes were checked"));
+    let row_bytes = source
+        .dtype
+        .row_bytes(*source.shape.last().expect("shapes were checked"));
     let data = match permuted_heads(config, source.name) {
-        Some(heads) => interleave(source.data, source.data.len() / heads, if source.shape.len() == 1 { source.dtype.block_bytes() } else { row_bytes }),
+        Some(heads) => interleave(
+            source.data,
+            source.data.len() / heads,
+            if source.shape.len() == 1 {
+                source.dtype.block_bytes()
+            } else {
+                row_bytes
+            },
+        ),
         None => source.data.to_vec(),
     };
     if source.dtype == dtype {
@@ -83,7 +111,10 @@ fn recode(config: &ModelConfig, source: &TensorView, dtype: BlockType) -> Vec<u8
 
 /// Query and key rows of llama models are stored for interleaved rotation: the heads to permute, if this tensor has any.
 fn permuted_heads(config: &ModelConfig, name: &str) -> Option<usize> {
-    let llama = matches!(config.architecture, Architecture::Llama | Architecture::Mistral);
+    let llama = matches!(
+        config.architecture,
+        Architecture::Llama | Architecture::Mistral
+    );
     if !llama || config.rope.style == RopeStyle::Interleaved {
         return None;
     }
@@ -99,7 +130,10 @@ fn interleave(data: &[u8], head_bytes: usize, row_bytes: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len());
     for head in data.chunks_exact(head_bytes) {
         let (first, second) = head.split_at(head_bytes / 2);
-        for (first, second) in first.chunks_exact(row_bytes).zip(second.chunks_exact(row_bytes)) {
+        for (first, second) in first
+            .chunks_exact(row_bytes)
+            .zip(second.chunks_exact(row_bytes))
+        {
             out.extend_from_slice(first);
             out.extend_from_slice(second);
         }
@@ -108,7 +142,12 @@ fn interleave(data: &[u8], head_bytes: usize, row_bytes: usize) -> Vec<u8> {
 }
 
 /// Everything but the tokenizer.
-pub(crate) fn describe(config: &ModelConfig, name: &str, dtype: BlockType, metadata: &mut Metadata) {
+pub(crate) fn describe(
+    config: &ModelConfig,
+    name: &str,
+    dtype: BlockType,
+    metadata: &mut Metadata,
+) {
     let architecture = config.architecture.gguf_name();
     let key = |suffix: &str| format!("{architecture}.{suffix}");
     metadata.string("general.architecture", architecture);
@@ -131,7 +170,10 @@ pub(crate) fn describe(config: &ModelConfig, name: &str, dtype: BlockType, metad
     for (suffix, size) in sizes {
         metadata.u32(&key(suffix), size as u32);
     }
-    metadata.f32(&key("attention.layer_norm_rms_epsilon"), config.rms_norm_epsilon);
+    metadata.f32(
+        &key("attention.layer_norm_rms_epsilon"),
+        config.rms_norm_epsilon,
+    );
     metadata.f32(&key("rope.freq_base"), config.rope.theta);
     if let RopeScaling::Linear { factor } = config.rope.scaling {
         metadata.string(&key("rope.scaling.type"), "linear");

@@ -17,4 +17,5 @@ mod layout;
 mod model;
 pub mod safetensors;
 mod storage;
+pub mod synth;
 mod tokenizer;

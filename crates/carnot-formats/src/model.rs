@@ -214,8 +214,15 @@ impl ModelFile {
             }
             Origin::Directory(directory) => {
                 let path = directory.join("tokenizer.json");
-                let bytes = std::fs::read(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
-                Listing::from_json(File(&path.display().to_string()), &bytes, &self.tokenizer()?)
+                let bytes = std::fs::read(&path).map_err(|source| Error::Io {
+                    path: path.clone(),
+                    source,
+                })?;
+                Listing::from_json(
+                    File(&path.display().to_string()),
+                    &bytes,
+                    &self.tokenizer()?,
+                )
             }
         }
     }

@@ -46,34 +46,54 @@ impl Listing {
             Ok(array.and_then(|array| Some(array.numbers()?.collect())))
         };
         let tokens = strings("tokens")?.unwrap_or_default();
-        let kinds = numbers("token_type")?.map(|kinds| kinds.into_iter().map(|kind| kind as i32).collect());
+        let kinds =
+            numbers("token_type")?.map(|kinds| kinds.into_iter().map(|kind| kind as i32).collect());
         let own = |suffix: &str| {
-            let keys = gguf.metadata.iter().filter_map(|(key, value)| Some((key.strip_prefix("tokenizer.ggml.")?, value)));
+            let keys = gguf
+                .metadata
+                .iter()
+                .filter_map(|(key, value)| Some((key.strip_prefix("tokenizer.ggml.")?, value)));
             let suffix = suffix.to_owned();
-            keys.filter_map(move |(key, value)| Some((key.strip_suffix(&suffix)?.to_owned(), *value)))
+            keys.filter_map(move |(key, value)| {
+                Some((key.strip_suffix(&suffix)?.to_owned(), *value))
+            })
         };
         Ok(Self {
             model: gguf.str("tokenizer.ggml.model")?.to_owned(),
             pre: gguf.optional_str("tokenizer.ggml.pre")?.map(str::to_owned),
             kinds: kinds.unwrap_or_else(|| vec![kind::NORMAL; tokens.len()]),
             tokens,
-            scores: numbers("scores")?.map(|scores| scores.into_iter().map(|score| score as f32).collect()),
+            scores: numbers("scores")?
+                .map(|scores| scores.into_iter().map(|score| score as f32).collect()),
             merges: strings("merges")?,
-            ids: own("_token_id").filter_map(|(name, value)| Some((name, value.as_u64()? as u32))).collect(),
-            flags: own("").filter_map(|(name, value)| Some((name, value.as_bool()?))).collect(),
+            ids: own("_token_id")
+                .filter_map(|(name, value)| Some((name, value.as_u64()? as u32)))
+                .collect(),
+            flags: own("")
+                .filter_map(|(name, value)| Some((name, value.as_bool()?)))
+                .collect(),
         })
     }
 
     /// Turns a byte-level `tokenizer.json` into a listing; `tokenizer` was built from the same bytes.
     pub fn from_json(file: File, json: &[u8], tokenizer: &Tokenizer) -> Result<Self, Error> {
         if tokenizer.spelling != Spelling::ByteLevel {
-            return Err(file.unsupported("conversion of the tokenizer", "sentencepiece", "byte-level ones are converted"));
+            return Err(file.unsupported(
+                "conversion of the tokenizer",
+                "sentencepiece",
+                "byte-level ones are converted",
+            ));
         }
         let json: Value = serde_json::from_slice(json).map_err(|error| file.json(error))?;
         let ignores_merges = json["model"]["ignore_merges"].as_bool().unwrap_or(false);
-        let pre = pre_tokenizer::name_of(&json["pre_tokenizer"], ignores_merges).ok_or_else(|| {
-            file.unsupported("conversion of the pre-tokenizer", &json["pre_tokenizer"], pre_tokenizer::SUPPORTED)
-        })?;
+        let pre =
+            pre_tokenizer::name_of(&json["pre_tokenizer"], ignores_merges).ok_or_else(|| {
+                file.unsupported(
+                    "conversion of the pre-tokenizer",
+                    &json["pre_tokenizer"],
+                    pre_tokenizer::SUPPORTED,
+                )
+            })?;
         let mut listing = Self {
             model: "gpt2".to_owned(),
             pre: Some(pre.to_owned()),
@@ -90,14 +110,24 @@ impl Listing {
                 continue;
             };
             listing.tokens.push(token);
-            listing.kinds.push(match (tokenizer.is_special(id), tokenizer.verbatim.contains(&id)) {
-                (true, _) => kind::CONTROL,
-                (false, true) => kind::USER_DEFINED,
-                (false, false) => kind::NORMAL,
-            });
+            listing.kinds.push(
+                match (tokenizer.is_special(id), tokenizer.verbatim.contains(&id)) {
+                    (true, _) => kind::CONTROL,
+                    (false, true) => kind::USER_DEFINED,
+                    (false, false) => kind::NORMAL,
+                },
+            );
         }
-        let named = [("bos", tokenizer.bos()), ("eos", tokenizer.eos().first().copied()), ("eot", tokenizer.eos().get(1).copied())];
-        listing.ids.extend(named.into_iter().filter_map(|(name, id)| Some((name.to_owned(), id?))));
+        let named = [
+            ("bos", tokenizer.bos()),
+            ("eos", tokenizer.eos().first().copied()),
+            ("eot", tokenizer.eos().get(1).copied()),
+        ];
+        listing.ids.extend(
+            named
+                .into_iter()
+                .filter_map(|(name, id)| Some((name.to_owned(), id?))),
+        );
         Ok(listing)
     }
 
@@ -106,7 +136,9 @@ impl Listing {
         for id in self.tokens.len()..rows {
             self.tokens.push(format!("[PAD{id}]"));
             self.kinds.push(kind::UNUSED);
-            self.scores.iter_mut().for_each(|scores| scores.push(f32::MIN));
+            self.scores
+                .iter_mut()
+                .for_each(|scores| scores.push(f32::MIN));
         }
     }
 
@@ -135,8 +167,14 @@ impl Listing {
 /// Merges are pairs, or lines in older files.
 fn merges(json: &Value) -> Vec<String> {
     let merge = |merge: &Value| match merge {
-        Value::Array(pair) => pair.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+        Value::Array(pair) => pair
+            .iter()
+            .filter_map(Value::as_str)
+            .collect::<Vec<_>>()
+            .join(" "),
         line => line.as_str().unwrap_or_default().to_owned(),
     };
-    json.as_array().map(|merges| merges.iter().map(merge).collect()).unwrap_or_default()
+    json.as_array()
+        .map(|merges| merges.iter().map(merge).collect())
+        .unwrap_or_default()
 }

@@ -78,18 +78,28 @@ pub(super) fn name_of(json: &Value, ignores_merges: bool) -> Option<&'static str
         "Sequence" => json["pretokenizers"].as_array()?.iter().collect(),
         _ => vec![json],
     };
-    let kinds: Vec<&str> = steps.iter().filter_map(|step| step["type"].as_str()).collect();
-    let cuts_like_gpt2 = |step: &Value| step["use_regex"] != false && step["add_prefix_space"] != true;
+    let kinds: Vec<&str> = steps
+        .iter()
+        .filter_map(|step| step["type"].as_str())
+        .collect();
+    let cuts_like_gpt2 =
+        |step: &Value| step["use_regex"] != false && step["add_prefix_space"] != true;
     match (&kinds[..], &steps[..]) {
         (["ByteLevel"], [step]) if cuts_like_gpt2(step) => Some("gpt-2"),
-        (["Digits", "ByteLevel"], [digits, step]) if digits["individual_digits"] == true && cuts_like_gpt2(step) => Some("smollm"),
-        (["Split", "ByteLevel"], [split, step]) if step["use_regex"] == false => match split["pattern"]["Regex"].as_str()? {
-            LLAMA3 if ignores_merges => Some("llama-bpe"),
-            LLAMA3 => Some("smaug-bpe"),
-            QWEN2 => Some("qwen2"),
-            TEKKEN => Some("tekken"),
-            _ => None,
-        },
+        (["Digits", "ByteLevel"], [digits, step])
+            if digits["individual_digits"] == true && cuts_like_gpt2(step) =>
+        {
+            Some("smollm")
+        }
+        (["Split", "ByteLevel"], [split, step]) if step["use_regex"] == false => {
+            match split["pattern"]["Regex"].as_str()? {
+                LLAMA3 if ignores_merges => Some("llama-bpe"),
+                LLAMA3 => Some("smaug-bpe"),
+                QWEN2 => Some("qwen2"),
+                TEKKEN => Some("tekken"),
+                _ => None,
+            }
+        }
         _ => None,
     }
 }
@@ -102,8 +112,21 @@ mod tests {
 
     #[test]
     fn every_name_builds() {
-        for name in ["gpt-2", "llama-bpe", "smaug-bpe", "qwen2", "stablelm2", "smollm", "tekken", "falcon", "default"] {
-            PreTokenizer::from_name(name).expect("the name is known").build().expect("the patterns compile");
+        for name in [
+            "gpt-2",
+            "llama-bpe",
+            "smaug-bpe",
+            "qwen2",
+            "stablelm2",
+            "smollm",
+            "tekken",
+            "falcon",
+            "default",
+        ] {
+            PreTokenizer::from_name(name)
+                .expect("the name is known")
+                .build()
+                .expect("the patterns compile");
         }
         assert_eq!(PreTokenizer::from_name("nonsense"), None);
     }
@@ -116,7 +139,13 @@ mod tests {
         assert_eq!(name_of(&sequence(LLAMA3), true), Some("llama-bpe"));
         assert_eq!(name_of(&sequence(QWEN2), false), Some("qwen2"));
         assert_eq!(name_of(&sequence("x"), false), None);
-        assert_eq!(name_of(&json!({"type": "ByteLevel", "add_prefix_space": false}), false), Some("gpt-2"));
+        assert_eq!(
+            name_of(
+                &json!({"type": "ByteLevel", "add_prefix_space": false}),
+                false
+            ),
+            Some("gpt-2")
+        );
         assert_eq!(name_of(&Value::Null, false), None);
     }
 }
