@@ -1,0 +1,274 @@
+//! Where events go: each thread writes to chunks of its own; the drain reads them from outside.
+//!
+//! A chunk is filled once, from front to back. The writer stores an event, then the new length with release ordering; the
+//! drain loads the length with acquire ordering and reads below it. No lock and no read-modify-write is on the hot path.
+
+use std::cell::{Cell, UnsafeCell};
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::site::SiteId;
+
+/// No layer, request, …
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// One event, a cache line. Events that are no spans use the fields as `event.rs` says.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Event {
+    pub start: u64,
+    pub end: u64,
+    pub site: SiteId,
+    pub track: u32,
+    pub layer: u32,
+    pub tokens: u32,
+    pub flops: u64,
+    pub bytes: u64,
+    pub working_set_bytes: u64,
+    /// Sequence in the upper half, request in the lower half; `NONE` for neither.
+    pub sequence_and_request: u64,
+}
+
+const CHUNK_EVENTS: usize = 2048;
+
+struct Chunk {
+    track: u32,
+    length: AtomicUsize,
+    events: [UnsafeCell<MaybeUninit<Event>>; CHUNK_EVENTS],
+}
+
+// SAFETY: one thread writes events at and above `length`; others read only below it, after an acquire load.
+unsafe impl Sync for Chunk {}
+// SAFETY: events are plain data.
+unsafe impl Send for Chunk {}
+
+impl Chunk {
+    #[expect(
+        clippy::large_stack_arrays,
+        reason = "uninitialised, so nothing is put on the stack"
+    )]
+    fn new(track: u32) -> Arc<Self> {
+        let events = [const { UnsafeCell::new(MaybeUninit::uninit()) }; CHUNK_EVENTS];
+        Arc::new(Self {
+            track,
+            length: AtomicUsize::new(0),
+            events,
+        })
+    }
+
+    /// A chunk whose every page has been written.
+    fn touched() -> Arc<Self> {
+        let mut chunk = Self::new(NONE);
+        let only = Arc::get_mut(&mut chunk).expect("a new chunk has no other owner");
+        for slot in only.events.iter_mut().step_by(4096 / size_of::<Event>()) {
+            // SAFETY: zeros are a valid, unread, event.
+            *slot.get_mut() = unsafe { std::mem::zeroed() };
+        }
+        chunk
+    }
+
+    /// Appends an event unless the chunk is full. Only the owning thread may call this.
+    #[inline]
+    fn push(&self, event: Event) -> bool {
+        let length = self.length.load(Ordering::Relaxed);
+        let Some(slot) = self.events.get(length) else {
+            return false;
+        };
+        // SAFETY: slots at and above `length` belong to the owning thread, which is the caller.
+        unsafe { (*slot.get()).write(event) };
+        self.length.store(length + 1, Ordering::Release);
+        true
+    }
+
+    fn read_from(&self, first: usize) -> Vec<Event> {
+        let length = self.length.load(Ordering::Acquire);
+        // SAFETY: slots below an acquired length are written and never written again.
+        (first..length)
+            .map(|index| unsafe { (*self.events[index].get()).assume_init() })
+            .collect()
+    }
+}
+
+/// A chunk and how much of it was drained.
+struct Filed {
+    chunk: Arc<Chunk>,
+    drained: usize,
+}
+
+static CHUNKS: Mutex<Vec<Filed>> = Mutex::new(Vec::new());
+/// Empty chunks whose pages have been touched, so that recording does not pay for page faults.
+static FREE: Mutex<Vec<Arc<Chunk>>> = Mutex::new(Vec::new());
+static TRACKS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static LIMIT_CHUNKS: AtomicUsize = AtomicUsize::new(256 * 1024 * 1024 / size_of::<Chunk>());
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static CURRENT: Cell<Option<&'static Chunk>> = const { Cell::new(None) };
+    static OWN_TRACK: Cell<u32> = const { Cell::new(NONE) };
+    static OWNED: Owned = const { Owned(UnsafeCell::new(None)) };
+}
+
+/// Keeps this thread's chunk alive; when the thread ends, `CURRENT` is cleared before the chunk can go.
+struct Owned(UnsafeCell<Option<Arc<Chunk>>>);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        CURRENT.set(None);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Bounds the memory of all events that wait to be drained; 256 MiB unless told otherwise. At least one chunk a thread.
+pub fn set_limit(bytes: usize) {
+    LIMIT_CHUNKS.store((bytes / size_of::<Chunk>()).max(1), Ordering::Relaxed);
+}
+
+/// Makes room for `events` events ahead of time and touches it, so that recording them takes no page fault.
+pub fn reserve(events: usize) {
+    let chunks: Vec<_> = (0..events.div_ceil(CHUNK_EVENTS))
+        .map(|_| Chunk::touched())
+        .collect();
+    lock(&FREE).extend(chunks);
+}
+
+fn empty_chunk(track: u32) -> Arc<Chunk> {
+    let mut chunk = lock(&FREE).pop().unwrap_or_else(|| Chunk::new(NONE));
+    let only = Arc::get_mut(&mut chunk).expect("a chunk on the free list has no other owner");
+    only.track = track;
+    *only.length.get_mut() = 0;
+    chunk
+}
+
+/// A track of its own, beside those of threads.
+pub(crate) fn new_track(name: String) -> u32 {
+    let mut tracks = lock(&TRACKS);
+    tracks.push(name);
+    tracks.len() as u32 - 1
+}
+
+/// Names of all tracks, in the order of their numbers.
+pub(crate) fn tracks() -> Vec<String> {
+    lock(&TRACKS).clone()
+}
+
+/// Appends an event of this thread; `event.track` of [`NONE`] stands for the thread's own track.
+#[inline]
+pub(crate) fn push(event: Event) {
+    let pushed = CURRENT.with(|current| current.get().is_some_and(|chunk| chunk.push(event)));
+    if !pushed {
+        push_to_new_chunk(event);
+    }
+}
+
+#[cold]
+fn push_to_new_chunk(event: Event) {
+    let track = OWN_TRACK.get();
+    let track = if track == NONE {
+        let name = std::thread::current()
+            .name()
+            .map_or_else(|| "thread".to_owned(), str::to_owned);
+        let track = new_track(name);
+        OWN_TRACK.set(track);
+        track
+    } else {
+        track
+    };
+    let mut chunks = lock(&CHUNKS);
+    if chunks.len() >= LIMIT_CHUNKS.load(Ordering::Relaxed) {
+        drop(chunks);
+        DROPPED.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
+    let chunk = empty_chunk(track);
+    chunks.push(Filed {
+        chunk: Arc::clone(&chunk),
+        drained: 0,
+    });
+    drop(chunks);
+    chunk.push(event);
+    // SAFETY: the reference lives in `CURRENT` of this thread, and `OWNED` keeps the chunk alive until `CURRENT` moves on
+    // or the thread ends.
+    let current: &'static Chunk = unsafe { &*Arc::as_ptr(&chunk) };
+    CURRENT.set(Some(current));
+    // SAFETY: only this thread touches its cell, and no reference into it is alive.
+    OWNED.with(|owned| unsafe { *owned.0.get() = Some(chunk) });
+}
+
+/// Takes every event that was not taken before, with the track of its thread where it names none, and what was dropped.
+pub(crate) fn take() -> (Vec<Event>, u64) {
+    let mut events = Vec::new();
+    let mut chunks = lock(&CHUNKS);
+    for filed in chunks.iter_mut() {
+        let new = filed.chunk.read_from(filed.drained);
+        filed.drained += new.len();
+        let own = filed.chunk.track;
+        events.extend(new.into_iter().map(|event| Event {
+            track: if event.track == NONE {
+                own
+            } else {
+                event.track
+            },
+            ..event
+        }));
+    }
+    // A full and drained chunk is finished; its thread has moved on or will at its next event.
+    let finished: Vec<Filed> = chunks
+        .extract_if(.., |filed| filed.drained == CHUNK_EVENTS)
+        .collect();
+    drop(chunks);
+    let reusable = finished
+        .into_iter()
+        .map(|filed| filed.chunk)
+        .filter(|chunk| Arc::strong_count(chunk) == 1);
+    lock(&FREE).extend(reusable);
+    (events, DROPPED.swap(0, Ordering::Relaxed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(start: u64) -> Event {
+        Event {
+            start,
+            end: start,
+            site: SiteId(0),
+            track: NONE,
+            layer: NONE,
+            tokens: 0,
+            flops: 0,
+            bytes: 0,
+            working_set_bytes: 0,
+            sequence_and_request: u64::MAX,
+        }
+    }
+
+    #[test]
+    fn an_event_is_one_cache_line() {
+        assert_eq!(size_of::<Event>(), 64);
+    }
+
+    #[test]
+    fn a_reader_sees_a_prefix_of_what_was_written() {
+        let chunk = Chunk::new(0);
+        std::thread::scope(|scope| {
+            let writer = Arc::clone(&chunk);
+            scope.spawn(move || {
+                (0..CHUNK_EVENTS as u64).for_each(|index| assert!(writer.push(event(index))));
+            });
+            let mut seen = 0;
+            while seen < CHUNK_EVENTS {
+                let new = chunk.read_from(seen);
+                for (offset, event) in new.iter().enumerate() {
+                    assert_eq!(event.start, (seen + offset) as u64);
+                }
+                seen += new.len();
+            }
+        });
+        assert!(!chunk.push(event(0)), "a full chunk takes no more");
+    }
+}

@@ -1,0 +1,126 @@
+//! One clock for every thread: the time-stamp counter where it runs at a constant rate, else the system's clock.
+//!
+//! Ticks are recorded raw; the rate is calibrated against the system's clock between the start of the recording and
+//! the drain, so that the longer a recording is, the better its scale.
+
+use std::sync::OnceLock;
+use std::time::Instant;
+
+static START: OnceLock<(Instant, u64)> = OnceLock::new();
+
+/// The present, in ticks of an unknown unit that never runs backwards.
+#[inline]
+pub fn ticks() -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    if is_tsc() {
+        // SAFETY: every x86-64 processor has the instruction.
+        return unsafe { std::arch::x86_64::_rdtsc() };
+    }
+    system_ns()
+}
+
+/// Whether ticks are the time-stamp counter, which the processor promises to run at a constant rate on all cores.
+#[inline]
+pub fn is_tsc() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::sync::atomic::{AtomicU8, Ordering};
+        static INVARIANT: AtomicU8 = AtomicU8::new(2);
+        match INVARIANT.load(Ordering::Relaxed) {
+            2 => {
+                let invariant = has_invariant_tsc();
+                INVARIANT.store(u8::from(invariant), Ordering::Relaxed);
+                invariant
+            }
+            known => known == 1,
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[cold]
+fn has_invariant_tsc() -> bool {
+    use std::arch::x86_64::__cpuid;
+    let leaves = __cpuid(0x8000_0000).eax;
+    leaves >= 0x8000_0007 && __cpuid(0x8000_0007).edx & (1 << 8) != 0
+}
+
+fn system_ns() -> u64 {
+    static BASE: OnceLock<Instant> = OnceLock::new();
+    BASE.get_or_init(Instant::now).elapsed().as_nanos() as u64
+}
+
+/// Notes the start of the first recording.
+pub(crate) fn start() {
+    START.get_or_init(|| (Instant::now(), ticks()));
+}
+
+/// How to turn ticks into nanoseconds since the first recording began.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scale {
+    origin: u64,
+    ns_per_tick: f64,
+}
+
+impl Scale {
+    /// Nanoseconds since the first recording began; 0 for ticks before it.
+    pub fn ns(&self, ticks: u64) -> u64 {
+        (ticks.saturating_sub(self.origin) as f64 * self.ns_per_tick) as u64
+    }
+
+    /// Nanoseconds of one tick.
+    pub fn ns_per_tick(&self) -> f64 {
+        self.ns_per_tick
+    }
+}
+
+/// Calibrates over all the time since the first recording began, at least two milliseconds.
+pub fn calibrate() -> Scale {
+    let &(begin, origin) = START.get_or_init(|| (Instant::now(), ticks()));
+    while begin.elapsed().as_millis() < 2 {
+        std::hint::spin_loop();
+    }
+    let (elapsed, now) = (begin.elapsed().as_nanos() as f64, ticks());
+    Scale {
+        origin,
+        ns_per_tick: elapsed / (now - origin).max(1) as f64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_calibrated_interval_agrees_with_the_system_clock() {
+        start();
+        let (begin, from) = (Instant::now(), ticks());
+        while begin.elapsed() < Duration::from_millis(20) {
+            std::hint::spin_loop();
+        }
+        let (elapsed, to) = (begin.elapsed().as_nanos() as f64, ticks());
+        let scale = calibrate();
+        let measured = (scale.ns(to) - scale.ns(from)) as f64;
+        // The two clocks are read one after the other, so a preemption between them may add a little.
+        assert!(
+            (measured / elapsed - 1.0).abs() < 0.2,
+            "{measured} ns for {elapsed} ns"
+        );
+    }
+
+    #[test]
+    fn ticks_do_not_run_backwards() {
+        let mut last = ticks();
+        for _ in 0..10_000 {
+            let now = ticks();
+            assert!(now >= last);
+            last = now;
+        }
+    }
+}

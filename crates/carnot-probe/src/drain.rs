@@ -1,0 +1,196 @@
+//! Everything recorded so far, in nanoseconds since the first recording began.
+
+use crate::buffer::{self, Event, NONE};
+use crate::clock::{Scale, calibrate};
+use crate::event::CacheOutcome;
+use crate::site::{self, Kind, SiteInfo};
+
+/// What the probe recorded between two drains.
+#[derive(Debug)]
+pub struct Recording {
+    /// Names of the tracks; spans and events refer to them by index.
+    pub tracks: Vec<String>,
+    /// The sites; spans and events refer to them by index.
+    pub sites: Vec<SiteInfo>,
+    /// Events lost for want of memory.
+    pub dropped: u64,
+    /// The calibration that was used.
+    pub scale: Scale,
+    events: Vec<Event>,
+}
+
+/// A finished span.
+#[derive(Clone, Debug)]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of the builder methods of `Span`"
+)]
+pub struct RecordedSpan<'a> {
+    pub name: &'a str,
+    pub kind: Kind,
+    pub site: usize,
+    pub track: usize,
+    pub start_ns: u64,
+    pub end_ns: u64,
+    pub layer: Option<u32>,
+    pub sequence: Option<u32>,
+    pub request: Option<u32>,
+    pub tokens: u32,
+    pub flops: u64,
+    pub bytes: u64,
+    pub working_set_bytes: u64,
+}
+
+/// An event that is no span, with its time.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of the functions in `event`"
+)]
+pub enum RecordedEvent<'a> {
+    Counter {
+        name: &'a str,
+        time_ns: u64,
+        value: f64,
+    },
+    Instant {
+        name: &'a str,
+        track: usize,
+        time_ns: u64,
+    },
+    Memory {
+        owner: &'a str,
+        time_ns: u64,
+        bytes: i64,
+    },
+    Cache {
+        cache: &'a str,
+        time_ns: u64,
+        outcome: CacheOutcome,
+        bytes: u64,
+    },
+    Frame {
+        stream: &'a str,
+        time_ns: u64,
+        index: u32,
+        generate_ns: u64,
+        encode_ns: u64,
+        bytes: u64,
+    },
+    Flow {
+        id: u64,
+        track: usize,
+        time_ns: u64,
+    },
+}
+
+/// Takes everything recorded so far, from all threads, ordered by start.
+pub fn drain() -> Recording {
+    let scale = calibrate();
+    let (mut events, dropped) = buffer::take();
+    events.sort_by_key(|event| (event.start, std::cmp::Reverse(event.end)));
+    Recording {
+        tracks: buffer::tracks(),
+        sites: site::all(),
+        dropped,
+        scale,
+        events,
+    }
+}
+
+impl Recording {
+    /// Number of events of all kinds.
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Whether nothing was recorded.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// The spans, by start; of two that begin together the longer comes first.
+    pub fn spans(&self) -> impl Iterator<Item = RecordedSpan<'_>> {
+        self.events
+            .iter()
+            .filter(|event| self.info(event).kind.is_span())
+            .map(|event| {
+                let info = self.info(event);
+                let some = |value: u32| (value != NONE).then_some(value);
+                RecordedSpan {
+                    name: &info.name,
+                    kind: info.kind,
+                    site: event.site.0 as usize,
+                    track: event.track as usize,
+                    start_ns: self.scale.ns(event.start),
+                    end_ns: self.scale.ns(event.end),
+                    layer: some(event.layer),
+                    sequence: some((event.sequence_and_request >> 32) as u32),
+                    request: some(event.sequence_and_request as u32),
+                    tokens: event.tokens,
+                    flops: event.flops,
+                    bytes: event.bytes,
+                    working_set_bytes: event.working_set_bytes,
+                }
+            })
+    }
+
+    /// Everything that is no span, by time.
+    pub fn events(&self) -> impl Iterator<Item = RecordedEvent<'_>> {
+        self.events.iter().filter_map(|event| self.event(event))
+    }
+
+    fn event(&self, event: &Event) -> Option<RecordedEvent<'_>> {
+        let info = self.info(event);
+        let (name, time_ns, track) = (
+            info.name.as_str(),
+            self.scale.ns(event.start),
+            event.track as usize,
+        );
+        Some(match info.kind {
+            Kind::Counter => RecordedEvent::Counter {
+                name,
+                time_ns,
+                value: f64::from_bits(event.bytes),
+            },
+            Kind::Instant => RecordedEvent::Instant {
+                name,
+                track,
+                time_ns,
+            },
+            Kind::Memory => RecordedEvent::Memory {
+                owner: name,
+                time_ns,
+                bytes: event.bytes.cast_signed(),
+            },
+            Kind::Cache => {
+                let outcome = [CacheOutcome::Hit, CacheOutcome::Miss, CacheOutcome::Evict]
+                    [event.tokens as usize % 3];
+                RecordedEvent::Cache {
+                    cache: name,
+                    time_ns,
+                    outcome,
+                    bytes: event.bytes,
+                }
+            }
+            Kind::Frame => RecordedEvent::Frame {
+                stream: name,
+                time_ns,
+                index: event.tokens,
+                generate_ns: event.end,
+                encode_ns: event.flops,
+                bytes: event.bytes,
+            },
+            Kind::Flow => RecordedEvent::Flow {
+                id: event.bytes,
+                track,
+                time_ns,
+            },
+            _ => return None,
+        })
+    }
+
+    fn info(&self, event: &Event) -> &SiteInfo {
+        &self.sites[event.site.0 as usize]
+    }
+}

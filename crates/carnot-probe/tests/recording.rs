@@ -1,0 +1,154 @@
+//! What is recorded is what is drained. One test: the probe is one per process.
+#![cfg(feature = "record")]
+
+use carnot_probe::{
+    CacheOutcome, Kind, RecordedEvent, cache, clock, counter, disable, drain, enable, frame,
+    instant, memory, record_span, set_limit, site, span, track,
+};
+
+#[test]
+fn what_is_recorded_is_drained() {
+    span!("before").end();
+    assert!(drain().is_empty(), "nothing is recorded while off");
+
+    enable();
+    spans_nest_and_carry_their_work();
+    events_keep_their_values();
+    threads_have_tracks_of_their_own();
+    memory_is_bounded_and_drops_are_counted();
+
+    disable();
+    span!("after").end();
+    assert!(drain().is_empty(), "nothing is recorded once off again");
+}
+
+fn spans_nest_and_carry_their_work() {
+    let operation = site("matmul", Kind::OperationInt8);
+    assert_eq!(
+        operation,
+        site("matmul", Kind::OperationInt8),
+        "a name and a kind are one site"
+    );
+    {
+        let _step = span!("step", Kind::Step).tokens(3);
+        span(operation)
+            .layer(2)
+            .work(10, 20, 30)
+            .sequence(7)
+            .request(9)
+            .end();
+        span(operation).cancel();
+    }
+    let other = track("worker 1");
+    let now = clock::ticks();
+    record_span(operation, Some(other), now, now + 1000)
+        .sequence(7)
+        .end();
+    let recording = drain();
+    let spans: Vec<_> = recording.spans().collect();
+    assert_eq!(spans.len(), 3);
+    let (step, inner, outside) = (&spans[0], &spans[1], &spans[2]);
+    assert_eq!(
+        (step.name, step.tokens, step.layer, step.sequence),
+        ("step", 3, None, None)
+    );
+    assert!(step.start_ns <= inner.start_ns && inner.end_ns <= step.end_ns);
+    assert_eq!(
+        (
+            inner.layer,
+            inner.flops,
+            inner.bytes,
+            inner.working_set_bytes
+        ),
+        (Some(2), 10, 20, 30)
+    );
+    assert_eq!((inner.sequence, inner.request), (Some(7), Some(9)));
+    assert_eq!(recording.tracks[outside.track], "worker 1");
+    assert!(recording.sites[step.site].file.ends_with("recording.rs"));
+}
+
+fn events_keep_their_values() {
+    counter(site("queue depth", Kind::Counter), 4.5);
+    instant(site("first token", Kind::Instant));
+    memory(site("weights", Kind::Memory), -12);
+    cache(site("prefix", Kind::Cache), CacheOutcome::Evict, 64);
+    frame(site("video", Kind::Frame), 3, 100, 20, 5000);
+    let recording = drain();
+    let events: Vec<_> = recording.events().collect();
+    assert!(matches!(
+        events[0],
+        RecordedEvent::Counter {
+            name: "queue depth",
+            value: 4.5,
+            ..
+        }
+    ));
+    assert!(matches!(
+        events[1],
+        RecordedEvent::Instant {
+            name: "first token",
+            ..
+        }
+    ));
+    assert!(matches!(
+        events[2],
+        RecordedEvent::Memory {
+            owner: "weights",
+            bytes: -12,
+            ..
+        }
+    ));
+    assert!(matches!(
+        events[3],
+        RecordedEvent::Cache {
+            cache: "prefix",
+            outcome: CacheOutcome::Evict,
+            bytes: 64,
+            ..
+        }
+    ));
+    let RecordedEvent::Frame {
+        index,
+        generate_ns,
+        encode_ns,
+        bytes,
+        ..
+    } = events[4]
+    else {
+        panic!("a frame")
+    };
+    assert_eq!((index, generate_ns, encode_ns, bytes), (3, 100, 20, 5000));
+}
+
+fn threads_have_tracks_of_their_own() {
+    std::thread::scope(|scope| {
+        for name in ["first", "second"] {
+            let thread = std::thread::Builder::new().name(name.to_owned());
+            let work = || (0..5000).for_each(|_| span!("work").end());
+            thread.spawn_scoped(scope, work).expect("a thread starts");
+        }
+    });
+    let recording = drain();
+    for name in ["first", "second"] {
+        let track = recording
+            .tracks
+            .iter()
+            .position(|track| track == name)
+            .expect("the thread has a track");
+        assert_eq!(
+            recording.spans().filter(|span| span.track == track).count(),
+            5000
+        );
+    }
+}
+
+fn memory_is_bounded_and_drops_are_counted() {
+    set_limit(1);
+    for _ in 0..10_000 {
+        span!("many").end();
+    }
+    let recording = drain();
+    assert_eq!(recording.len() as u64 + recording.dropped, 10_000);
+    assert!(recording.dropped > 0);
+    set_limit(64 << 20);
+}
