@@ -168,9 +168,16 @@ fn kernel_advice(name: &str, operations: &[OperationGroup]) -> String {
     let reached = 100.0 * ratio(worst.floor_ns as f64, worst.busy_ns as f64);
     let place = format!("most in {} of {phase}", worst.name);
     match worst.floor.bound(worst.busy_ns) {
-        Bound::Memory => format!(
-            "{place}, at {reached:.0} % of memory bandwidth: read wider and further ahead, or store weights in fewer bits"
-        ),
+        Bound::Memory => {
+            let stored = if name.starts_with("attention") {
+                "keys and values"
+            } else {
+                "weights"
+            };
+            format!(
+                "{place}, at {reached:.0} % of memory bandwidth: read wider and further ahead, or store {stored} in fewer bits"
+            )
+        }
         Bound::Compute => format!(
             "{place}, at {reached:.0} % of the {} peak: keep more sums in registers, block for the cache",
             worst.arithmetic

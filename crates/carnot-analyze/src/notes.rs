@@ -32,7 +32,11 @@ impl Kernel {
     pub fn note(&self) -> String {
         let reached = ratio(self.floor_ns as f64, self.busy_ns as f64);
         if reached < OVERHEAD_BELOW {
-            return format!("{} calls, {}", self.count, each(self.busy_ns, self.count));
+            return format!(
+                "{} calls, {}",
+                thousands(self.count),
+                each(self.busy_ns, self.count)
+            );
         }
         let limit = match ratio(self.memory_bound_ns as f64, self.floor_ns as f64) {
             0.9.. => "bandwidth",
@@ -66,7 +70,7 @@ impl Kernel {
 pub(crate) fn wait(ns: i64, count: u64, steps: u64) -> String {
     match (count, steps) {
         (0, _) => String::new(),
-        (_, 0) => format!("{count} barriers, {}", each(ns as u64, count)),
+        (_, 0) => format!("{} barriers, {}", thousands(count), each(ns as u64, count)),
         _ => {
             let per_step = count as f64 / steps as f64;
             format!("{per_step:.0} barriers a step, {}", each(ns as u64, count))
@@ -78,12 +82,12 @@ pub(crate) fn engine(ns: u64, count: u64) -> String {
     match count {
         0 => String::new(),
         1 => "once".to_owned(),
-        _ => format!("{count} times, {}", each(ns, count)),
+        _ => format!("{} times, {}", thousands(count), each(ns, count)),
     }
 }
 
 pub(crate) fn probe(trace: &Trace) -> String {
-    let events = trace.cost.events;
+    let events = thousands(trace.cost.events);
     match trace.dropped.max(trace.cost.dropped) {
         0 => format!("{events} events, none dropped"),
         dropped => format!("{events} events, {dropped} dropped"),
@@ -96,5 +100,26 @@ fn each(ns: u64, count: u64) -> String {
         ..1e3 => format!("{mean:.0} ns each"),
         1e3..1e6 => format!("{:.1} µs each", mean / 1e3),
         _ => format!("{:.1} ms each", mean / 1e6),
+    }
+}
+
+/// A whole number with thousands apart, as reports write it.
+fn thousands(value: u64) -> String {
+    match value {
+        0..1_000 => value.to_string(),
+        _ => format!("{},{:03}", thousands(value / 1_000), value % 1_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::thousands;
+
+    #[test]
+    fn thousands_are_apart() {
+        assert_eq!(
+            [999, 1_000, 1_002_003].map(thousands),
+            ["999", "1,000", "1,002,003"]
+        );
     }
 }

@@ -1,4 +1,16 @@
-//! Every form, from one fixed trace.
+//! Every form, from one fixed trace, and from one whose names try to break each of them.
 
 mod fixture;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod page;
+#[cfg(test)]
+mod perfetto;
+#[cfg(test)]
+mod pprof;
+mod protobuf;
+#[cfg(test)]
 mod snapshots;
+#[cfg(test)]
+mod viewers;
