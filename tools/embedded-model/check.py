@@ -66,8 +66,18 @@ def check(models):
 
 
 def perplexity(path, text, context=512):
+    import llama_cpp
     from llama_cpp import Llama
 
+    # Its AMX kernels stop the process in virtual machines that announce AMX and refuse it.
+    defaults = llama_cpp.llama_cpp.llama_model_default_params
+
+    def without_extra_buffers():
+        params = defaults()
+        params.use_extra_bufts = False
+        return params
+
+    llama_cpp.llama_cpp.llama_model_default_params = without_extra_buffers
     model = Llama(str(path), n_ctx=context, n_batch=context, logits_all=True, verbose=False)
     tokens = model.tokenize(text.encode(), add_bos=True, special=False)
     total, scored = 0.0, 0

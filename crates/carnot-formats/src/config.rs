@@ -72,3 +72,13 @@ pub struct ModelConfig {
     /// Tokens that a token may look back on, itself included, if not all.
     pub sliding_window: Option<usize>,
 }
+
+impl ModelConfig {
+    /// Reads a Hugging Face `config.json`; `name` is what errors call it.
+    pub fn from_json(name: &str, json: &[u8]) -> Result<Self, crate::Error> {
+        let file = crate::error::File(name);
+        let config = huggingface::parse(file, json)?;
+        config.validate(file)?;
+        Ok(config)
+    }
+}

@@ -2,6 +2,7 @@
 
 mod open;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -80,9 +81,16 @@ impl ModelFile {
         open::from_path(path)
     }
 
-    /// A GGUF file that is part of the program; `name` is what [`name`](Self::name) returns and errors call it.
-    pub fn from_gguf_bytes(name: &str, bytes: &'static [u8]) -> Result<Self, Error> {
-        open::from_gguf(name.to_owned(), name.to_owned(), Storage::Static(bytes))
+    /// A GGUF file in memory, such as one that is part of the program; `name` is what [`name`](Self::name) returns and errors call it.
+    pub fn from_gguf_bytes(
+        name: &str,
+        bytes: impl Into<Cow<'static, [u8]>>,
+    ) -> Result<Self, Error> {
+        open::from_gguf(
+            name.to_owned(),
+            name.to_owned(),
+            Storage::Memory(bytes.into()),
+        )
     }
 
     /// The file's or directory's name, without the extension.

@@ -1,6 +1,6 @@
 //! Safetensors: a length, a JSON header, then the tensors' bytes without gaps. Reader and writer.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::ops::Range;
 
@@ -33,12 +33,12 @@ struct Entry {
     data_offsets: [usize; 2],
 }
 
-/// A header's values: tensors, and texts under one name.
+/// A header's values: tensors, and under one name something else.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum HeaderValue {
     Tensor(Entry),
-    Metadata(HashMap<String, String>),
+    Metadata(serde::de::IgnoredAny),
 }
 
 /// Reads the header of the file `name`, whose bytes are `bytes`; tensors come in the order of their data.

@@ -1,5 +1,6 @@
-//! The bytes of a file: mapped, or part of the program. The only unsafe code of the crate is the call that maps.
+//! The bytes of a file: mapped, or in memory. The only unsafe code of the crate is the call that maps.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::ops::Deref;
 use std::path::Path;
@@ -11,7 +12,7 @@ use crate::error::Error;
 #[derive(Debug)]
 pub(crate) enum Storage {
     Mapped(Mmap),
-    Static(&'static [u8]),
+    Memory(Cow<'static, [u8]>),
 }
 
 impl Storage {
@@ -38,7 +39,7 @@ impl Deref for Storage {
     fn deref(&self) -> &[u8] {
         match self {
             Self::Mapped(map) => map,
-            Self::Static(bytes) => bytes,
+            Self::Memory(bytes) => bytes,
         }
     }
 }

@@ -188,7 +188,7 @@ mod tests {
                 Architecture::Qwen3,
             ] {
                 let config = tiny(architecture, preset);
-                let bytes: &'static [u8] = synthesize(&config, BlockType::Q4_0, 1).leak();
+                let bytes = synthesize(&config, BlockType::Q4_0, 1);
                 let model = ModelFile::from_gguf_bytes("tiny", bytes).unwrap();
                 let read = model.config();
                 assert_eq!(
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn weights_are_of_the_size_of_an_initialised_model() {
         let config = tiny(Architecture::Llama, Preset::M150);
-        let bytes: &'static [u8] = synthesize(&config, BlockType::Q4K, 3).leak();
+        let bytes = synthesize(&config, BlockType::Q4K, 3);
         let model = ModelFile::from_gguf_bytes("tiny", bytes).unwrap();
         for (name, variance) in [
             ("blk.0.attn_q.weight", 1.0 / 768.0),

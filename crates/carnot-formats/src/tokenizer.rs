@@ -52,6 +52,12 @@ const ENDS_OF_GENERATION: [&str; 7] = [
 ];
 
 impl Tokenizer {
+    /// Builds the tokenizer of a `tokenizer.json` alone: without the files beside it, nothing is known of its beginning and end of
+    /// text. `name` is what errors call it.
+    pub fn from_json(name: &str, json: &[u8]) -> Result<Self, Error> {
+        huggingface::parse(File(name), json, &huggingface::Settings::default())
+    }
+
     /// Token ids of `text`. With `add_bos`, the beginning-of-text token is put first if the model wants one.
     ///
     /// Special tokens that are written out in `text` become themselves, as chat templates need.
