@@ -60,10 +60,7 @@ impl Kernel {
         if (*most as f64) < 1.15 * mean {
             return Some(format!("layers {first}–{last} alike"));
         }
-        Some(format!(
-            "layer {slowest} takes {:.1}× the mean",
-            *most as f64 / mean
-        ))
+        Some(format!("layer {slowest} {:.1}× mean", *most as f64 / mean))
     }
 }
 

@@ -28,7 +28,9 @@ pub(crate) fn warnings(
             "{lost} spans have no beginning: their parents form a ring"
         ));
     }
-    if scopes.iter().all(|scope| scope.executions.is_empty()) && !scopes.is_empty() {
+    if scopes.is_empty() {
+        found.push("no counted phase was recorded: there is no time to account for".to_owned());
+    } else if scopes.iter().all(|scope| scope.executions.is_empty()) {
         found.push("no operation was recorded: there is no floor to compare with".to_owned());
     }
     found.extend(unknown_ceilings(trace, machine, scopes));
