@@ -124,18 +124,19 @@ fn strftime(now: std::time::SystemTime, format: &str) -> String {
             text.push(character);
             continue;
         }
-        match characters.next() {
-            Some('Y') => text += &year.to_string(),
-            Some('m') => text += &format!("{month:02}"),
-            Some('d') => text += &format!("{day:02}"),
-            Some('B') => text += month_name,
-            Some('b') => text += &month_name[..3],
-            Some('H') => text += &format!("{:02}", seconds / 3600 % 24),
-            Some('M') => text += &format!("{:02}", seconds / 60 % 60),
-            Some('S') => text += &format!("{:02}", seconds % 60),
-            Some(other) => text.push(other),
-            None => text.push('%'),
-        }
+        let spelled = match characters.next() {
+            Some('Y') => year.to_string(),
+            Some('m') => format!("{month:02}"),
+            Some('d') => format!("{day:02}"),
+            Some('B') => month_name.to_owned(),
+            Some('b') => month_name[..3].to_owned(),
+            Some('H') => format!("{:02}", seconds / 3600 % 24),
+            Some('M') => format!("{:02}", seconds / 60 % 60),
+            Some('S') => format!("{:02}", seconds % 60),
+            Some(other) => other.to_string(),
+            None => "%".to_owned(),
+        };
+        text.push_str(&spelled);
     }
     text
 }

@@ -96,6 +96,10 @@ fn describe(error: &minijinja::Error) -> String {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct File<'a>(pub &'a str);
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "callers hand over numbers, texts and types alike, without marks"
+)]
 impl File<'_> {
     pub fn malformed(
         self,

@@ -149,7 +149,7 @@ impl Source<'_> {
     fn vector(&self, name: &str, length: usize, random: &mut Random) -> Vec<u8> {
         let values: Vec<f32> = if name == convert::ROPE_FACTORS {
             self.config.rope.factors().unwrap_or_default()
-        } else if name.ends_with(".bias") {
+        } else if name.rsplit('.').next() == Some("bias") {
             (0..length).map(|_| 0.02 * random.normal()).collect()
         } else {
             vec![1.0; length]
