@@ -28,16 +28,9 @@ pub(crate) fn row(columns: &[Column], cells: &[&str]) -> String {
     line
 }
 
-/// At most `width` characters of one line; what is left out shows as `…`. Control characters, which could move the
-/// cursor or change colours, show as `�`.
+/// At most `width` characters of one line; what is left out shows as `…`. Characters that could move the
+/// cursor, change colours or turn the direction of writing show as `�`.
 pub(crate) fn cut(text: &str, width: usize) -> String {
-    let visible = |c: char| {
-        if c.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            c
-        }
-    };
     if text.chars().count() <= width {
         return text.chars().map(visible).collect();
     }
@@ -48,6 +41,15 @@ pub(crate) fn cut(text: &str, width: usize) -> String {
         .collect();
     kept.push('…');
     kept
+}
+
+fn visible(character: char) -> char {
+    let turns_direction = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if character.is_control() || turns_direction {
+        char::REPLACEMENT_CHARACTER
+    } else {
+        character
+    }
 }
 
 /// Breaks text at spaces into lines of at most `width` characters.

@@ -31,7 +31,7 @@ function paintFlame(svg, { nodes, children, roots, deepest, zoomed, zoom }) {
     ]);
     rect.addEventListener("click", () => { hint.hide(); zoom(index === svg.zoomed ? null : index); });
     svg.append(rect);
-    const text = fitted(node.name, wide - 8, 6.7);
+    const text = fitted(node.name, wide - 8, 7);
     if (text) svg.append(shape("text", { x: left + 5, y: top + 15, style: "fill: var(--text-on-bar); pointer-events: none" }, text));
   };
   const below = (index, left, wide) => {

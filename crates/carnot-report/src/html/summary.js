@@ -9,7 +9,7 @@ function drawHeader(analysis) {
     model.bytes && bytes(model.bytes), run.threads && `${run.threads} thread${run.threads === 1 ? "" : "s"}`,
     run.instructions, ceilings.cpu,
   ];
-  byId("facts").textContent = facts.filter(Boolean).join(" · ");
+  byId("facts").replaceChildren(...facts.filter(Boolean).flatMap((fact, index) => [index ? " · " : "", element("bdi", {}, fact)]));
   byId("warnings").hidden = analysis.warnings.length === 0;
   byId("warnings").replaceChildren(...analysis.warnings.map((text) => element("li", {}, text)));
 }

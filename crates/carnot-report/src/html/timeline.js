@@ -160,20 +160,28 @@ function paintTimeline(view) {
       ink.fillStyle = fills[site?.kind] ?? fills.other;
       ink.fillRect(left, top, Math.max(0.6, right - left - (right - left > 3 ? 0.8 : 0)), ROW - 2);
       painted = right;
-      const text = right - left > 24 ? fitted(site?.name ?? "", right - left - 6, 6.3) : "";
+      const text = right - left > 24 ? fitted(site?.name ?? "", right - left - 5, 6.9) : "";
       if (text) { ink.fillStyle = fill("text-on-bar"); ink.fillText(text, left + 3, top + ROW - 6); }
     }
   }
   ink.restore();
 }
 
+// A moment, with as many decimals as tell it from its neighbours.
+function moment(at, step) {
+  const [scale, unit] = [[1, "ns"], [1e3, "µs"], [1e6, "ms"], [1e9, "s"]].filter(([n], i) => i === 0 || at >= n).pop();
+  const decimals = Math.max(0, -Math.floor(Math.log10((step || at || 1) / scale) + 1e-9));
+  return `${(at / scale).toFixed(Math.min(6, decimals))} ${unit}`;
+}
+
 function timelineAxis(ink, { from, to, layout }, x, fill) {
   ink.fillStyle = fill("soft");
-  for (const [name, top] of layout.labels) ink.fillText(fitted(name, LABEL - 14, 6.3), 10, top + ROW - 6);
-  for (const at of ticks(from, to, 9)) {
+  for (const [name, top] of layout.labels) ink.fillText(fitted(name, LABEL - 14, 7), 10, top + ROW - 6);
+  const marks = ticks(from, to, 9);
+  for (const at of marks) {
     ink.fillStyle = fill("line");
     ink.fillRect(x(at), 0, 1, layout.height);
     ink.fillStyle = fill("soft");
-    ink.fillText(duration(Math.round(at)), x(at) + 5, 16);
+    ink.fillText(moment(at, marks[1] - marks[0]), x(at) + 5, 16);
   }
 }

@@ -1,7 +1,9 @@
 // The loss waterfall: floor and losses end to end, from nothing to the wall time.
 function drawWaterfall(accounting) {
   const { wall_ns, floor_ns, losses } = accounting;
-  const scale = 100 / Math.max(1, wall_ns);
+  let end = floor_ns, widest = Math.max(1, wall_ns, floor_ns);
+  for (const loss of losses) widest = Math.max(widest, (end += loss.ns));
+  const scale = 100 / widest;
   const grid = element("div", { class: "fall" });
   let from = 0, kindBefore = "";
   const row = (kind, name, ns, note, fill) => {

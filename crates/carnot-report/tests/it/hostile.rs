@@ -1,7 +1,9 @@
 //! Names that hold what each form is made of come out as names.
 
 use carnot_analyze::Analysis;
-use carnot_record::{CounterSample, Instant, MemoryEvent, Site, Span, SpanKind, Thread, Trace};
+use carnot_record::{
+    Arithmetic, CounterSample, Instant, MemoryEvent, Site, Span, SpanKind, Thread, Trace,
+};
 use carnot_report::{
     Form, chrome, collapsed, csv, flamegraph, html, json, markdown, speedscope, text,
 };
@@ -28,7 +30,21 @@ pub const NAMES: [&str; 12] = [
 pub fn profile() -> (Analysis, Trace) {
     let mut trace = fixture::trace();
     let all = NAMES.concat();
-    for (index, name) in NAMES.iter().enumerate() {
+    let mut now_ns = trace.duration_ns;
+    let phase = trace.spans.len() as u32;
+    trace.sites.push(Site {
+        name: NAMES[0].into(),
+        kind: SpanKind::Phase,
+        ..Site::default()
+    });
+    trace.spans.push(Span {
+        site: trace.sites.len() as u32 - 1,
+        start_ns: now_ns,
+        end_ns: now_ns + 2 * NAMES.len() as u64 * 900_000,
+        tokens: 5,
+        ..Span::default()
+    });
+    for (index, name) in NAMES.iter().flat_map(|name| [name, name]).enumerate() {
         let kind = if index % 2 == 0 {
             SpanKind::Operation
         } else {
@@ -40,22 +56,17 @@ pub fn profile() -> (Analysis, Trace) {
             file: all.clone(),
             line: 1,
         });
-        let parent = trace
-            .spans
-            .iter()
-            .position(|span| span.tokens == 1)
-            .map(|step| step as u32);
-        let start_ns = trace.spans[parent.unwrap() as usize].start_ns;
-        let site = trace.sites.len() as u32 - 1;
         trace.spans.push(Span {
-            site,
-            parent,
-            start_ns,
-            end_ns: start_ns + 50,
-            flops: 9,
-            bytes: 9,
+            site: trace.sites.len() as u32 - 1,
+            parent: Some(phase),
+            start_ns: now_ns,
+            end_ns: now_ns + 900_000,
+            flops: 9_000_000,
+            bytes: 9_000_000,
+            arithmetic: Arithmetic::F32,
             ..Span::default()
         });
+        now_ns += 900_000;
         trace.instants.push(Instant {
             name: (*name).into(),
             thread: 0,
@@ -81,7 +92,7 @@ pub fn profile() -> (Analysis, Trace) {
     trace.spans.push(Span {
         thread: 7,
         end_ns: 3,
-        site: trace.sites.len() as u32 - 12,
+        site: trace.sites.len() as u32 - 24,
         ..Span::default()
     });
     let mut run = fixture::run();
