@@ -2,6 +2,7 @@
 //!
 //! Every kernel is timed for about a quarter of a second; the figure is the median of its repeats, beside the share of the
 //! limit that binds it. `--test` runs each once, small, to show that it works.
+#![expect(clippy::print_stdout, reason = "a benchmark prints its results")]
 
 use std::time::{Duration, Instant};
 

@@ -9,7 +9,7 @@ use crate::cpu::InstructionSet;
 use crate::dispatch::{Job, Table, table};
 use crate::generic::attention::{Blocks, QUERY_ROWS, Query, Scratch};
 use crate::generic::elementwise::rope;
-use crate::kv::{KvLayer, KvShape};
+use crate::kv::{BLOCK_TOKENS, KvLayer, KvShape};
 use crate::pack::PackedMatrix;
 use crate::pool::{Pool, Scattered, Ticket, share_of};
 
@@ -285,6 +285,39 @@ impl Compute {
         });
     }
 
+    /// Writes the keys and values of every span's rows to their places in `cache`.
+    ///
+    /// # Panics
+    /// If a shape does not fit or a table does not cover its positions.
+    pub fn store_kv(
+        &self,
+        cache: &mut KvLayer,
+        shape: KvShape,
+        spans: &[Span<'_>],
+        keys: &[f32],
+        values: &[f32],
+    ) {
+        let width = shape.heads * shape.head_dim;
+        let places: Vec<(u32, usize)> = spans
+            .iter()
+            .flat_map(|span| {
+                (span.position..span.position + span.tokens)
+                    .map(|at| (span.table[at / BLOCK_TOKENS], at % BLOCK_TOKENS))
+            })
+            .collect();
+        assert!(
+            keys.len() == places.len() * width && values.len() == keys.len(),
+            "shapes of keys and values"
+        );
+        let target = cache.writer(shape);
+        self.rows(places.len(), keys.len(), |row| {
+            let (block, slot) = places[row];
+            let range = row * width..(row + 1) * width;
+            // SAFETY: rows are tokens of different places, each visited by one worker.
+            unsafe { target.write(block, slot, &keys[range.clone()], &values[range]) };
+        });
+    }
+
     /// Causal attention of every span's rows of `q` against its sequence's keys and values, into the same rows of `out`.
     ///
     /// The keys and values of the rows themselves must be in `cache` already. Cost: `4 · head_dim` operations per query
@@ -379,7 +412,7 @@ fn tasks_of(
         let positions = span.position + span.tokens;
         assert!(span.row + span.tokens <= rows, "rows of attention");
         assert!(
-            span.table.len() * crate::kv::BLOCK_TOKENS >= positions,
+            span.table.len() * BLOCK_TOKENS >= positions,
             "the block table covers {positions} positions"
         );
         assert!(

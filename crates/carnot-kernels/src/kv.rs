@@ -6,6 +6,7 @@
 use half::f16;
 
 use crate::generic::attention::{Blocks, KV_BLOCK};
+use crate::pool::Scattered;
 
 /// Tokens in a block.
 pub const BLOCK_TOKENS: usize = KV_BLOCK;
@@ -28,6 +29,39 @@ impl KvShape {
     /// Bytes per token and layer, keys and values together.
     pub fn token_bytes(self) -> usize {
         self.heads * self.head_dim * 2 * 2
+    }
+}
+
+/// Writes tokens to a layer's cache from several workers.
+pub(crate) struct Writer<'a> {
+    shape: KvShape,
+    keys: Scattered<'a, u16>,
+    values: Scattered<'a, u16>,
+}
+
+impl Writer<'_> {
+    /// # Safety
+    /// No two calls at once may name the same slot of the same block.
+    pub(crate) unsafe fn write(&self, block: u32, slot: usize, key: &[f32], value: &[f32]) {
+        let KvShape { heads, head_dim } = self.shape;
+        assert!(
+            key.len() == heads * head_dim && value.len() == key.len() && slot < BLOCK_TOKENS,
+            "shape of a token's K/V"
+        );
+        let start = block as usize * self.shape.block_values();
+        for (index, &x) in key.iter().enumerate() {
+            let at = start + index * BLOCK_TOKENS + slot;
+            // SAFETY: this element belongs to the slot, which is the caller's alone.
+            unsafe { self.keys.part(at..at + 1)[0] = f16::from_f32(x).to_bits() };
+        }
+        for (head, row) in value.chunks_exact(head_dim).enumerate() {
+            let at = start + (head * BLOCK_TOKENS + slot) * head_dim;
+            // SAFETY: as above.
+            let target = unsafe { self.values.part(at..at + head_dim) };
+            for (target, &x) in target.iter_mut().zip(row) {
+                *target = f16::from_f32(x).to_bits();
+            }
+        }
     }
 }
 
@@ -64,21 +98,18 @@ impl KvLayer {
     /// # Panics
     /// If a slice is not `heads × head_dim` long, or block or slot do not exist.
     pub fn write(&mut self, block: u32, slot: usize, key: &[f32], value: &[f32]) {
-        let KvShape { heads, head_dim } = self.shape;
-        assert!(
-            key.len() == heads * head_dim && value.len() == key.len() && slot < BLOCK_TOKENS,
-            "shape of a token's K/V"
-        );
-        let start = block as usize * self.shape.block_values();
-        let keys = &mut self.keys[start..start + self.shape.block_values()];
-        for (transposed, &x) in keys.iter_mut().skip(slot).step_by(BLOCK_TOKENS).zip(key) {
-            *transposed = f16::from_f32(x).to_bits();
-        }
-        for (head, row) in value.chunks_exact(head_dim).enumerate() {
-            let at = start + (head * BLOCK_TOKENS + slot) * head_dim;
-            for (target, &x) in self.values[at..at + head_dim].iter_mut().zip(row) {
-                *target = f16::from_f32(x).to_bits();
-            }
+        let writer = self.writer(self.shape);
+        // SAFETY: the exclusive borrow rules out other writers.
+        unsafe { writer.write(block, slot, key, value) };
+    }
+
+    /// For several workers that write different places.
+    pub(crate) fn writer(&mut self, shape: KvShape) -> Writer<'_> {
+        assert_eq!(shape, self.shape, "shape of the K/V cache");
+        Writer {
+            shape,
+            keys: Scattered::new(&mut self.keys),
+            values: Scattered::new(&mut self.values),
         }
     }
 

@@ -142,6 +142,11 @@ impl Pool {
         }
     }
 
+    /// How many tasks have been forked since the start; tells whether an operation used the pool.
+    pub fn forks(&self) -> u64 {
+        self.shared.generation.load(Ordering::Relaxed)
+    }
+
     /// How often workers have gone to sleep since the start.
     pub fn parks(&self) -> u32 {
         self.shared.parks.load(Ordering::Relaxed)

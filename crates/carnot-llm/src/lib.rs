@@ -1,1 +1,28 @@
-//! Language models on CPU: sequences, cache, sampler, forward pass
+//! Language models on CPU: weights, forward pass, sequences, sampler, and the engine that joins them.
+//!
+//! ```text
+//! weights    a model file, repacked          forward     tokens in, logits out, every operation told to the probe
+//! kv_pool    blocks of 16 tokens             sampler     logits in, a token out
+//! decoder    tokens in, whole characters out  engine      requests in, events out (`carnot_engine::TextEngine`)
+//! perplexity the instrument that judges every later optimisation
+//! ```
+//!
+//! No socket, no environment, no wall clock: time is what the probe records.
+
+mod engine;
+mod error;
+mod forward;
+mod instrument;
+mod kv_pool;
+pub mod perplexity;
+mod sampler;
+mod stream_decoder;
+mod weights;
+
+pub use engine::{EngineOptions, LlmEngine};
+pub use error::Error;
+pub use forward::{Batch, BatchSpan, Model};
+pub use kv_pool::{BlockTable, KvPool};
+pub use sampler::Sampler;
+pub use stream_decoder::StreamDecoder;
+pub use weights::Weights;

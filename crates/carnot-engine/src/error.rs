@@ -1,0 +1,45 @@
+//! Why an engine refuses or stops.
+
+use thiserror::Error;
+
+/// Why a request was refused, or why the engine cannot go on.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The prompt holds no token.
+    #[error("the prompt is empty, expected at least one token")]
+    EmptyPrompt,
+    /// A token is not in the vocabulary.
+    #[error(
+        "token {token} at position {position} of the prompt, expected one below the vocabulary's {vocabulary}"
+    )]
+    UnknownToken {
+        /// The token.
+        token: u32,
+        /// Where it stands.
+        position: usize,
+        /// Tokens in the vocabulary.
+        vocabulary: usize,
+    },
+    /// Prompt and continuation can never fit.
+    #[error("a prompt of {prompt} tokens leaves no room in a context of {context}")]
+    ContextExceeded {
+        /// Tokens in the prompt.
+        prompt: usize,
+        /// Most tokens of a sequence.
+        context: usize,
+    },
+    /// A parameter is out of its range.
+    #[error("{name}: expected {expected}, got {got}")]
+    InvalidParameter {
+        /// The parameter.
+        name: &'static str,
+        /// What would have been right.
+        expected: &'static str,
+        /// What was given.
+        got: String,
+    },
+    /// The engine's own failure, such as weights that cannot be read.
+    #[error(transparent)]
+    Engine(#[from] Box<dyn std::error::Error + Send + Sync>),
+}

@@ -1,0 +1,167 @@
+//! What is asked of an engine.
+
+use crate::EngineError;
+
+/// Names a request among those of one engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// A sequence to continue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextRequest {
+    /// The tokens to continue, with a beginning-of-text token where the model wants one.
+    pub prompt: Vec<u32>,
+    /// Most tokens to generate; fewer where the context ends.
+    pub max_tokens: usize,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Texts that end the generation; they are not part of the output.
+    pub stop: Vec<String>,
+    /// Whether generation goes on past the model's own end-of-text tokens.
+    pub ignore_eos: bool,
+}
+
+impl Default for TextRequest {
+    fn default() -> Self {
+        Self {
+            prompt: Vec::new(),
+            max_tokens: 256,
+            sampling: Sampling::default(),
+            stop: Vec::new(),
+            ignore_eos: false,
+        }
+    }
+}
+
+/// How the next token is chosen from the logits, in this order: penalties, temperature, top-k, top-p, min-p, draw.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// Divides the logits; 0 takes the most likely token.
+    pub temperature: f32,
+    /// Keeps the `k` most likely tokens; 0 keeps all.
+    pub top_k: usize,
+    /// Keeps the most likely tokens whose probabilities sum to at least this; 1 keeps all.
+    pub top_p: f32,
+    /// Keeps tokens at least this times as likely as the most likely one; 0 keeps all.
+    pub min_p: f32,
+    /// Divides positive and multiplies negative logits of tokens seen before; 1 changes nothing (Keskar et al., 2019).
+    pub repetition_penalty: f32,
+    /// Subtracted from a token's logit for every time it was generated.
+    pub frequency_penalty: f32,
+    /// Subtracted from a token's logit once if it was generated.
+    pub presence_penalty: f32,
+    /// Determines the draws: the same seed, request and model give the same tokens.
+    pub seed: u64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+            seed: 0,
+        }
+    }
+}
+
+impl Sampling {
+    /// Checks every parameter against its range.
+    pub fn validate(&self) -> Result<(), EngineError> {
+        let checks: [(&'static str, f32, &'static str, bool); 6] = [
+            (
+                "temperature",
+                self.temperature,
+                "a number from 0",
+                self.temperature >= 0.0,
+            ),
+            (
+                "top_p",
+                self.top_p,
+                "a number above 0, at most 1",
+                self.top_p > 0.0 && self.top_p <= 1.0,
+            ),
+            (
+                "min_p",
+                self.min_p,
+                "a number from 0 to 1",
+                (0.0..=1.0).contains(&self.min_p),
+            ),
+            (
+                "repetition_penalty",
+                self.repetition_penalty,
+                "a number above 0",
+                self.repetition_penalty > 0.0,
+            ),
+            (
+                "frequency_penalty",
+                self.frequency_penalty,
+                "a number from -2 to 2",
+                self.frequency_penalty.abs() <= 2.0,
+            ),
+            (
+                "presence_penalty",
+                self.presence_penalty,
+                "a number from -2 to 2",
+                self.presence_penalty.abs() <= 2.0,
+            ),
+        ];
+        match checks
+            .into_iter()
+            .find(|(_, value, _, ok)| !ok || !value.is_finite())
+        {
+            Some((name, value, expected, _)) => Err(EngineError::InvalidParameter {
+                name,
+                expected,
+                got: value.to_string(),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid_and_nonsense_is_not() {
+        assert!(Sampling::default().validate().is_ok());
+        for bad in [
+            Sampling {
+                temperature: -1.0,
+                ..Sampling::default()
+            },
+            Sampling {
+                temperature: f32::NAN,
+                ..Sampling::default()
+            },
+            Sampling {
+                temperature: f32::INFINITY,
+                ..Sampling::default()
+            },
+            Sampling {
+                top_p: 0.0,
+                ..Sampling::default()
+            },
+            Sampling {
+                min_p: 1.5,
+                ..Sampling::default()
+            },
+            Sampling {
+                repetition_penalty: 0.0,
+                ..Sampling::default()
+            },
+            Sampling {
+                presence_penalty: 3.0,
+                ..Sampling::default()
+            },
+        ] {
+            assert!(bad.validate().is_err(), "{bad:?}");
+        }
+    }
+}

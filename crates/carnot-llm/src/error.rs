@@ -1,0 +1,30 @@
+//! Why a model cannot be loaded or run.
+
+use thiserror::Error as ThisError;
+
+/// Why a model cannot be loaded or run.
+#[derive(Debug, ThisError)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file is not one that runs here.
+    #[error(transparent)]
+    Format(#[from] carnot_formats::Error),
+    /// The keys and values of the sequences do not fit.
+    #[error("the K/V cache has {free} free blocks of 16 tokens, the step needs {needed}")]
+    CacheFull {
+        /// Blocks that are free.
+        free: usize,
+        /// Blocks that the step needs.
+        needed: usize,
+    },
+    /// The model has a shape that the kernels do not take.
+    #[error("{what}: expected {expected}, got {got}")]
+    Shape {
+        /// The dimension.
+        what: &'static str,
+        /// What the kernels take.
+        expected: &'static str,
+        /// What the model has.
+        got: usize,
+    },
+}

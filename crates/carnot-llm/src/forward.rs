@@ -1,0 +1,516 @@
+//! The forward pass: tokens of any number of sequences in, logits of chosen rows out.
+//!
+//! ```text
+//! x ─ norm ─ q,k,v ─ (bias) ─ (head norms) ─ rope ─ store ─ attention ─ out ─┬─ norm ─ gate,up ─ silu·up ─ down ─┬─ …
+//! └────────────────────────────────────────────────────────────── + ─────────┘└──────────────────────── + ───────┘
+//! ```
+//!
+//! Each matmul, and each element-wise operation that is large enough, is one fork and join of the pool.
+
+use std::sync::Arc;
+
+use carnot_formats::{ModelConfig, ModelFile, RopeStyle};
+use carnot_kernels::kv::BLOCK_TOKENS;
+use carnot_kernels::{Activations, Compute, KvLayer, KvShape, Product, Rotation, Span};
+use carnot_probe::SiteId;
+
+use crate::Error;
+use crate::instrument::{Recorder, Sites, Work, wants_int8};
+use crate::weights::{LayerWeights, Weights};
+
+/// Consecutive tokens of one sequence.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchSpan<'a> {
+    /// The tokens.
+    pub tokens: &'a [u32],
+    /// Position of the first one.
+    pub position: usize,
+    /// The sequence's blocks; they must cover `position + tokens.len()` positions.
+    pub blocks: &'a [u32],
+}
+
+/// What one forward pass processes.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// Tokens of one or more sequences, one after another.
+    pub spans: &'a [BatchSpan<'a>],
+    /// Rows (counted over all spans) whose logits are wanted.
+    pub logits: &'a [usize],
+}
+
+/// Buffers that live from step to step.
+#[derive(Default)]
+struct Workspace {
+    x: Vec<f32>,
+    normed: Activations,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    attended: Vec<f32>,
+    attention_in: Activations,
+    delta: Vec<f32>,
+    gate: Vec<f32>,
+    up: Vec<f32>,
+    feed_forward_in: Activations,
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    chosen: Vec<f32>,
+    logits: Vec<f32>,
+}
+
+/// A loaded model with its key/value cache.
+pub struct Model {
+    compute: Compute,
+    weights: Weights,
+    cache: Vec<KvLayer>,
+    shape: KvShape,
+    frequencies: Vec<f32>,
+    sites: Sites,
+    recorder: Recorder,
+    space: Workspace,
+}
+
+impl Model {
+    /// Loads `file` with room for `blocks` blocks of 16 tokens; `progress(done, total)` is called as layers come in.
+    pub fn load(
+        file: Arc<ModelFile>,
+        compute: Compute,
+        blocks: usize,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<Self, Error> {
+        let config = file.config().clone();
+        if !config.head_dim.is_multiple_of(16) {
+            return Err(Error::Shape {
+                what: "head_dim",
+                expected: "a multiple of 16",
+                got: config.head_dim,
+            });
+        }
+        let weights = Weights::load(file, &compute, progress)?;
+        let shape = KvShape {
+            heads: config.kv_heads,
+            head_dim: config.head_dim,
+        };
+        let first = &weights.layers[0];
+        let sites = Sites::new([
+            &first.q,
+            &first.attention_out,
+            &first.gate,
+            &first.down,
+            &weights.output,
+        ]);
+        Ok(Self {
+            cache: (0..config.layers)
+                .map(|_| KvLayer::new(shape, blocks))
+                .collect(),
+            frequencies: config.rope.frequencies(),
+            recorder: Recorder::new(compute.pool().threads()),
+            space: Workspace::default(),
+            shape,
+            sites,
+            weights,
+            compute,
+        })
+    }
+
+    /// What the model is.
+    pub fn config(&self) -> &ModelConfig {
+        self.weights.file.config()
+    }
+
+    /// The file it came from.
+    pub fn file(&self) -> &ModelFile {
+        &self.weights.file
+    }
+
+    /// The weights.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// The pool and kernels.
+    pub fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
+    /// Bytes of keys and values per token, all layers together.
+    pub fn kv_token_bytes(&self) -> u64 {
+        (self.shape.token_bytes() * self.cache.len()) as u64
+    }
+
+    /// Runs `batch` and returns the logits of its chosen rows, one row of the vocabulary's length after another.
+    ///
+    /// # Panics
+    /// If a token is not in the vocabulary, a table does not cover its positions, or a chosen row does not exist.
+    pub fn forward(&mut self, batch: Batch<'_>) -> &mut [f32] {
+        let mut space = std::mem::take(&mut self.space);
+        let spans = kernel_spans(batch.spans, self.config().sliding_window);
+        self.recorder
+            .begin_step(&self.compute, self.working_set(&spans));
+        self.embed(batch.spans, &mut space);
+        self.angles(&spans, &mut space);
+        for index in 0..self.weights.layers.len() {
+            self.attention(index, &spans, &mut space);
+            self.feed_forward(index, &mut space);
+        }
+        self.output(batch.logits, &mut space);
+        self.space = space;
+        &mut self.space.logits
+    }
+
+    /// The kernels, and the logits of the last forward pass.
+    pub fn compute_and_logits(&mut self) -> (&Compute, &mut [f32]) {
+        (&self.compute, &mut self.space.logits)
+    }
+
+    /// Weights, and keys and values of the sequences: what is gone through before any of it is read again.
+    fn working_set(&self, spans: &[Span<'_>]) -> u64 {
+        let tokens: usize = spans.iter().map(|span| span.position + span.tokens).sum();
+        self.weights.step_bytes() + tokens as u64 * self.kv_token_bytes()
+    }
+
+    fn embed(&self, spans: &[BatchSpan<'_>], space: &mut Workspace) {
+        let hidden = self.config().hidden;
+        let rows: usize = spans.iter().map(|span| span.tokens.len()).sum();
+        let table = self
+            .weights
+            .file
+            .tensor("token_embd.weight")
+            .expect("the file was checked when it was opened");
+        let row_bytes = table.dtype.row_bytes(hidden);
+        let work = Work {
+            flops: 0,
+            bytes: (rows * row_bytes) as u64,
+        };
+        self.recorder
+            .operation(&self.compute, (self.sites.embed, None), work, || {
+                space.x.resize(rows * hidden, 0.0);
+                let tokens = spans.iter().flat_map(|span| span.tokens);
+                for (row, &token) in space.x.chunks_exact_mut(hidden).zip(tokens) {
+                    let bytes =
+                        &table.data[token as usize * row_bytes..(token as usize + 1) * row_bytes];
+                    carnot_kernels::blocks::dequantize(table.dtype, bytes, row);
+                }
+            });
+    }
+
+    /// Cosines and sines of every row's position.
+    fn angles(&self, spans: &[Span<'_>], space: &mut Workspace) {
+        space.cos.clear();
+        space.sin.clear();
+        for position in spans
+            .iter()
+            .flat_map(|span| span.position..span.position + span.tokens)
+        {
+            for frequency in &self.frequencies {
+                let (sin, cos) = (position as f32 * frequency).sin_cos();
+                space.cos.push(cos);
+                space.sin.push(sin);
+            }
+        }
+    }
+
+    fn attention(&mut self, index: usize, spans: &[Span<'_>], space: &mut Workspace) {
+        let config = self.weights.file.config();
+        let (heads, kv_heads, head_dim) = (config.heads, config.kv_heads, config.head_dim);
+        let rows = space.x.len() / config.hidden;
+        let layer = &self.weights.layers[index];
+        let at = |site: SiteId| (site, Some(index));
+        let (compute, recorder, sites) = (&self.compute, &self.recorder, &self.sites);
+
+        space.normed.reshape(rows, config.hidden);
+        let int8 = [&layer.q, &layer.k, &layer.v]
+            .iter()
+            .any(|matrix| wants_int8(matrix.layout()));
+        recorder.operation(
+            compute,
+            at(sites.norm),
+            elementwise(space.x.len(), 4),
+            || {
+                compute.rms_norm_into(
+                    &space.x,
+                    &layer.attention_norm,
+                    config.rms_norm_epsilon,
+                    int8,
+                    &mut space.normed,
+                );
+            },
+        );
+        resize(&mut space.q, rows * heads * head_dim);
+        resize(&mut space.k, rows * kv_heads * head_dim);
+        resize(&mut space.v, rows * kv_heads * head_dim);
+        let mut products = [
+            Product {
+                weights: &layer.q,
+                out: &mut space.q,
+            },
+            Product {
+                weights: &layer.k,
+                out: &mut space.k,
+            },
+            Product {
+                weights: &layer.v,
+                out: &mut space.v,
+            },
+        ];
+        let work = matmul_work(&products, rows);
+        recorder.operation(compute, at(sites.qkv), work, || {
+            compute.matmul(&space.normed, &mut products)
+        });
+
+        let cache = &mut self.cache[index];
+        let rotation = Rotation {
+            cos: &space.cos,
+            sin: &space.sin,
+            half: self.frequencies.len(),
+            interleaved: config.rope.style == RopeStyle::Interleaved,
+        };
+        let work = elementwise(space.q.len() + space.k.len(), 3);
+        recorder.operation(compute, at(sites.rope), work, || {
+            adjust_heads(
+                compute,
+                layer,
+                config,
+                &mut space.q,
+                &mut space.k,
+                &mut space.v,
+            );
+            compute.rotate(&mut space.q, heads, head_dim, &rotation);
+            compute.rotate(&mut space.k, kv_heads, head_dim, &rotation);
+            compute.store_kv(cache, self.shape, spans, &space.k, &space.v);
+        });
+        resize(&mut space.attended, rows * heads * head_dim);
+        recorder.operation(
+            compute,
+            at(sites.attention),
+            attention_work(spans, heads, self.shape),
+            || {
+                compute.attention(
+                    cache,
+                    self.shape,
+                    heads,
+                    &space.q,
+                    spans,
+                    &mut space.attended,
+                );
+            },
+        );
+        space.attention_in.reshape(rows, heads * head_dim);
+        recorder.operation(
+            compute,
+            at(sites.quantize),
+            elementwise(space.attended.len(), 2),
+            || {
+                compute.copy_into(
+                    &space.attended,
+                    wants_int8(layer.attention_out.layout()),
+                    &mut space.attention_in,
+                );
+            },
+        );
+        resize(&mut space.delta, rows * config.hidden);
+        let mut products = [Product {
+            weights: &layer.attention_out,
+            out: &mut space.delta,
+        }];
+        let work = matmul_work(&products, rows);
+        recorder.operation(compute, at(sites.attention_out), work, || {
+            compute.matmul(&space.attention_in, &mut products)
+        });
+        recorder.operation(
+            compute,
+            at(sites.add),
+            elementwise(space.x.len(), 1),
+            || compute.add(&mut space.x, &space.delta),
+        );
+    }
+
+    fn feed_forward(&self, index: usize, space: &mut Workspace) {
+        let config = self.config();
+        let rows = space.x.len() / config.hidden;
+        let layer = &self.weights.layers[index];
+        let at = |site: SiteId| (site, Some(index));
+        let (compute, recorder, sites) = (&self.compute, &self.recorder, &self.sites);
+
+        let int8 = wants_int8(layer.gate.layout()) || wants_int8(layer.up.layout());
+        recorder.operation(
+            compute,
+            at(sites.norm),
+            elementwise(space.x.len(), 4),
+            || {
+                compute.rms_norm_into(
+                    &space.x,
+                    &layer.feed_forward_norm,
+                    config.rms_norm_epsilon,
+                    int8,
+                    &mut space.normed,
+                );
+            },
+        );
+        resize(&mut space.gate, rows * config.feed_forward);
+        resize(&mut space.up, rows * config.feed_forward);
+        let mut products = [
+            Product {
+                weights: &layer.gate,
+                out: &mut space.gate,
+            },
+            Product {
+                weights: &layer.up,
+                out: &mut space.up,
+            },
+        ];
+        let work = matmul_work(&products, rows);
+        recorder.operation(compute, at(sites.gate_up), work, || {
+            compute.matmul(&space.normed, &mut products)
+        });
+        space.feed_forward_in.reshape(rows, config.feed_forward);
+        recorder.operation(
+            compute,
+            at(sites.silu),
+            elementwise(space.gate.len(), 8),
+            || {
+                compute.silu_gate_into(
+                    &space.gate,
+                    &space.up,
+                    wants_int8(layer.down.layout()),
+                    &mut space.feed_forward_in,
+                );
+            },
+        );
+        let mut products = [Product {
+            weights: &layer.down,
+            out: &mut space.delta,
+        }];
+        let work = matmul_work(&products, rows);
+        recorder.operation(compute, at(sites.down), work, || {
+            compute.matmul(&space.feed_forward_in, &mut products)
+        });
+        recorder.operation(
+            compute,
+            at(sites.add),
+            elementwise(space.x.len(), 1),
+            || compute.add(&mut space.x, &space.delta),
+        );
+    }
+
+    fn output(&self, chosen: &[usize], space: &mut Workspace) {
+        let config = self.config();
+        let (compute, recorder, sites) = (&self.compute, &self.recorder, &self.sites);
+        space.chosen.clear();
+        for &row in chosen {
+            space
+                .chosen
+                .extend_from_slice(&space.x[row * config.hidden..(row + 1) * config.hidden]);
+        }
+        resize(&mut space.logits, chosen.len() * config.vocabulary);
+        if chosen.is_empty() {
+            return;
+        }
+        space.normed.reshape(chosen.len(), config.hidden);
+        let int8 = wants_int8(self.weights.output.layout());
+        recorder.operation(
+            compute,
+            (sites.norm, None),
+            elementwise(space.chosen.len(), 4),
+            || {
+                compute.rms_norm_into(
+                    &space.chosen,
+                    &self.weights.output_norm,
+                    config.rms_norm_epsilon,
+                    int8,
+                    &mut space.normed,
+                );
+            },
+        );
+        let mut products = [Product {
+            weights: &self.weights.output,
+            out: &mut space.logits,
+        }];
+        let work = matmul_work(&products, chosen.len());
+        recorder.operation(compute, (sites.output, None), work, || {
+            compute.matmul(&space.normed, &mut products)
+        });
+    }
+}
+
+/// Biases (Qwen2) and head norms (Qwen3), where the model has them.
+fn adjust_heads(
+    compute: &Compute,
+    layer: &LayerWeights,
+    config: &ModelConfig,
+    q: &mut [f32],
+    k: &mut [f32],
+    v: &mut [f32],
+) {
+    if let Some([q_bias, k_bias, v_bias]) = &layer.biases {
+        for (values, bias) in [(&mut *q, q_bias), (&mut *k, k_bias), (v, v_bias)] {
+            values
+                .chunks_exact_mut(bias.len())
+                .for_each(|row| compute.add(row, bias));
+        }
+    }
+    if let Some([q_norm, k_norm]) = &layer.head_norms {
+        compute.norm_heads(q, config.head_dim, q_norm, config.rms_norm_epsilon);
+        compute.norm_heads(k, config.head_dim, k_norm, config.rms_norm_epsilon);
+    }
+}
+
+/// Sets the length; every value is written before it is read.
+fn resize(buffer: &mut Vec<f32>, length: usize) {
+    buffer.resize(length, 0.0);
+}
+
+fn kernel_spans<'a>(spans: &[BatchSpan<'a>], window: Option<usize>) -> Vec<Span<'a>> {
+    let mut row = 0;
+    spans
+        .iter()
+        .map(|span| {
+            let first = row;
+            row += span.tokens.len();
+            Span {
+                row: first,
+                tokens: span.tokens.len(),
+                position: span.position,
+                table: span.blocks,
+                window: window.unwrap_or(usize::MAX),
+            }
+        })
+        .collect()
+}
+
+/// A few operations per value; bytes only pass through the cache.
+fn elementwise(values: usize, operations: u64) -> Work {
+    Work {
+        flops: values as u64 * operations,
+        bytes: 0,
+    }
+}
+
+/// Two operations per weight and row; each weight is read once.
+fn matmul_work(products: &[Product<'_>], rows: usize) -> Work {
+    let of = |f: fn(&Product<'_>) -> usize| products.iter().map(f).sum::<usize>() as u64;
+    let weights = of(|product| product.weights.rows() * product.weights.columns());
+    Work {
+        flops: 2 * rows as u64 * weights,
+        bytes: of(|product| product.weights.file_bytes()),
+    }
+}
+
+/// Four operations per head, dimension and visible position; each visible key and value is read once.
+fn attention_work(spans: &[Span<'_>], heads: usize, shape: KvShape) -> Work {
+    let mut work = Work::default();
+    for span in spans {
+        let visible: usize = (span.position + 1..=span.position + span.tokens)
+            .map(|to| to.min(span.window))
+            .sum();
+        let read = (span.position + span.tokens).min(span.window.saturating_add(span.tokens));
+        work.flops += (4 * heads * shape.head_dim * visible) as u64;
+        work.bytes += (shape.token_bytes() * read) as u64;
+    }
+    work
+}
+
+/// Blocks that `tokens` tokens need.
+pub(crate) fn blocks_for(tokens: usize) -> usize {
+    tokens.div_ceil(BLOCK_TOKENS)
+}
