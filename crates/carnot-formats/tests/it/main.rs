@@ -5,6 +5,7 @@
 mod conversion;
 mod embedded;
 mod mutation;
+mod refusal;
 mod sentencepiece;
 
 use std::path::PathBuf;
