@@ -32,11 +32,9 @@ impl Kernel {
     pub fn note(&self) -> String {
         let reached = ratio(self.floor_ns as f64, self.busy_ns as f64);
         if reached < OVERHEAD_BELOW {
-            return format!(
-                "{} calls, {}",
-                thousands(self.count),
-                each(self.busy_ns, self.count)
-            );
+            let calls = if self.count == 1 { "call" } else { "calls" };
+            let each = each(self.busy_ns, self.count);
+            return format!("{} {calls}, {each}", thousands(self.count));
         }
         let limit = match ratio(self.memory_bound_ns as f64, self.floor_ns as f64) {
             0.9.. => "bandwidth",

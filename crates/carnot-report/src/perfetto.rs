@@ -4,7 +4,7 @@
 //! among them), instants and flows. Names are interned. Field numbers are those of
 //! `protos/perfetto/trace/trace_packet.proto` and its neighbours.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use carnot_analyze::SpanTree;
 use carnot_record::{CacheOutcome, Trace};
@@ -308,16 +308,15 @@ struct Flows(HashMap<u32, Vec<(u64, bool)>>);
 
 impl Flows {
     fn of(trace: &Trace) -> Self {
-        let continued = |flow: &carnot_record::Flow| {
-            trace
-                .flows
-                .iter()
-                .any(|next| next.id == flow.id && next.from == flow.to)
-        };
+        let begins: HashSet<(u64, u32)> = trace
+            .flows
+            .iter()
+            .map(|flow| (flow.id, flow.from))
+            .collect();
         let mut spans: HashMap<u32, Vec<(u64, bool)>> = HashMap::new();
         for flow in &trace.flows {
             spans.entry(flow.from).or_default().push((flow.id, false));
-            if !continued(flow) {
+            if !begins.contains(&(flow.id, flow.to)) {
                 spans.entry(flow.to).or_default().push((flow.id, true));
             }
         }

@@ -1,7 +1,10 @@
 //! The report for a terminal: at most 100 columns, in colour only when asked.
 
-mod sections;
+mod header;
+mod losses;
+mod operations;
 mod style;
+mod verdict;
 
 use carnot_analyze::Analysis;
 
@@ -13,14 +16,14 @@ pub const WIDTH: usize = 100;
 /// The report.
 pub fn render(analysis: &Analysis, colour: Colour) -> String {
     let sections = [
-        sections::header(analysis, colour),
-        sections::phases(analysis, colour),
-        sections::losses(analysis, colour),
-        sections::operations(analysis, colour),
-        sections::layers(analysis, colour),
-        sections::bottlenecks(analysis, colour),
-        sections::warnings(analysis, colour),
-        sections::files(analysis),
+        header::header(analysis, colour),
+        header::phases(analysis, colour),
+        losses::losses(analysis, colour),
+        operations::operations(analysis, colour),
+        operations::layers(analysis, colour),
+        verdict::bottlenecks(analysis, colour),
+        verdict::warnings(analysis, colour),
+        verdict::files(analysis),
     ];
     let mut text = String::new();
     for lines in sections.into_iter().filter(|lines| !lines.is_empty()) {
