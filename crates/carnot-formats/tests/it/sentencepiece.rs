@@ -1,4 +1,5 @@
-//! A small sentencepiece vocabulary, as a GGUF file lists it, and the pieces that its scores lead to.
+//! A small sentencepiece vocabulary, as a GGUF file lists it, and the pieces that its scores lead to: those that
+//! llama.cpp gives for the same vocabulary.
 
 use carnot_formats::gguf::Metadata;
 use carnot_formats::synth::Preset;
