@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use carnot_record::{MachineProfile, SpanKind, Trace};
 
-use crate::{floor::Floor, span_tree::SpanTree};
+use crate::{floor::Floor, recording::Recording, span_tree::SpanTree};
 
 /// One run of one operation.
 #[derive(Clone, Debug)]
@@ -68,6 +68,7 @@ pub(crate) fn scopes<'a>(
         machine,
         threads,
         busy: busy_by_sequence(trace, tree),
+        recording: Recording::new(trace, tree.main_thread()),
     };
     let kind = |span: u32| trace.site(&trace.spans[span as usize]).kind;
     let on_main = |span: &u32| trace.spans[*span as usize].thread == tree.main_thread();
@@ -128,6 +129,7 @@ struct Walk<'a, 'b> {
     machine: &'b MachineProfile,
     threads: u32,
     busy: HashMap<u64, (u64, u64)>,
+    recording: Recording,
 }
 
 impl<'a> Walk<'a, '_> {
@@ -201,8 +203,11 @@ impl<'a> Walk<'a, '_> {
     /// out here, never more than there is.
     fn between(&self, index: u32, kind: SpanKind, engine: &'a str, scope: &mut Scope<'a>) {
         let self_ns = self.tree.self_ns(index);
-        let recorded = self.tree.children(index).len() as f64 * self.trace.cost.span_ns;
-        let probe_ns = (recorded.round() as u64).min(self_ns);
+        let children = self.tree.children(index).iter();
+        let recording: f64 = children
+            .map(|&child| self.recording.of(self.trace, child))
+            .sum();
+        let probe_ns = (recording.round() as u64).min(self_ns);
         scope.probe_ns += probe_ns;
         let (ns, count) = scope.engine.entry(engine).or_default();
         *ns += self_ns - probe_ns;

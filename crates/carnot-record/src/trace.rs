@@ -53,6 +53,9 @@ pub struct Thread {
     pub id: u32,
     /// The name, such as `main` or `worker 1`.
     pub name: String,
+    /// The thread that recorded this one's spans for it, and so bore the cost; `None` when it did so itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded_by: Option<u32>,
 }
 
 /// One sample of a value.
@@ -154,6 +157,10 @@ pub struct ProbeCost {
     pub dropped: u64,
     /// What one span costs the thread that records it.
     pub span_ns: f64,
+    /// What one span costs that is recorded after the fact, from times that were read anyway, as those of operations
+    /// are; 0 when it was not measured, and `span_ns` then stands for it.
+    #[serde(default)]
+    pub recorded_span_ns: f64,
     /// What one reading of the clock costs.
     pub clock_read_ns: f64,
     /// The cost of all events on all threads.

@@ -1,6 +1,6 @@
 //! Floor plus losses is the wall time, whatever the trace holds.
 
-use carnot_analyze::{Accounting, RunInfo, WallScope, analyze};
+use carnot_analyze::{Accounting, RunInfo, SpanTree, WallScope, analyze, nest};
 use carnot_record::{
     Arithmetic, BandwidthCurve, BandwidthPoint, MachineProfile, MemoryEvent, Peaks, ProbeCost,
     Site, Span, SpanKind, Thread, Trace,
@@ -63,7 +63,14 @@ fn trace() -> impl Strategy<Value = Trace> {
     let spans =
         (1..60_u32).prop_flat_map(|count| proptest::collection::vec(span(count), count as usize));
     (spans, 0.0..500.0_f64, any::<i64>()).prop_map(|(spans, span_ns, bytes)| Trace {
-        threads: vec![Thread::default()],
+        threads: vec![
+            Thread::default(),
+            Thread {
+                id: 1,
+                recorded_by: Some(0),
+                ..Thread::default()
+            },
+        ],
         sites: sites(),
         spans,
         memory: vec![
@@ -135,6 +142,15 @@ proptest! {
         for loss in &analysis.total.losses {
             prop_assert!(loss.ns > 0 || loss.path().starts_with("kernel"), "{:?}", loss);
         }
+    }
+
+    #[test]
+    fn nested_spans_all_have_a_root(mut trace in trace()) {
+        nest(&mut trace);
+        let tree = SpanTree::new(&trace);
+        prop_assert_eq!(tree.in_order().len(), trace.spans.len());
+        let run = RunInfo { threads: 2, wall: WallScope::Everything, ..RunInfo::default() };
+        prop_assert!(adds_up(&analyze(&trace, &machine(), &run).total));
     }
 
     #[test]

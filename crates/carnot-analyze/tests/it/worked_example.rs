@@ -49,10 +49,12 @@ fn trace() -> Trace {
             Thread {
                 id: 0,
                 name: "main".into(),
+                ..Thread::default()
             },
             Thread {
                 id: 1,
                 name: "worker 1".into(),
+                ..Thread::default()
             },
         ],
         sites: vec![

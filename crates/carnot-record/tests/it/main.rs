@@ -26,6 +26,7 @@ fn trace() -> Trace {
         threads: vec![Thread {
             id: 0,
             name: "main".into(),
+            ..Thread::default()
         }],
         sites: vec![Site {
             name: "prefill".into(),

@@ -271,6 +271,7 @@ impl Writer {
         let thread = |id, name: &str| Thread {
             id,
             name: name.into(),
+            ..Thread::default()
         };
         self.trace.threads = vec![thread(0, "main"), thread(1, "worker 1")];
         self.trace.flows = vec![Flow {
@@ -284,6 +285,7 @@ impl Writer {
             events,
             dropped: 0,
             span_ns: 28.0,
+            recorded_span_ns: 0.0,
             clock_read_ns: 11.0,
             total_ns: events * 28,
         };

@@ -88,6 +88,7 @@ pub fn profile() -> (Analysis, Trace) {
     trace.threads.push(Thread {
         id: 7,
         name: all.clone(),
+        ..Thread::default()
     });
     trace.spans.push(Span {
         thread: 7,
