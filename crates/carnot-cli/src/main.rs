@@ -1,2 +1,41 @@
-//! The binary.
-fn main() {}
+//! `carnot`: parse, dispatch, and turn the outcome into an exit code.
+
+mod capture;
+mod cli;
+mod commands;
+mod cpu_info;
+mod generation;
+mod interrupt;
+mod machine;
+mod model_source;
+mod printer;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::printer::Printer;
+
+/// Something failed.
+const FAILED: u8 = 1;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let printer = Printer::new();
+    let result = match cli.command {
+        Command::Run(arguments) => commands::run::execute(&arguments, &printer),
+        Command::Profile(arguments) => commands::profile::execute(&arguments, &printer),
+        Command::Machine(arguments) => commands::machine::execute(&arguments, &printer),
+        Command::Perplexity(arguments) => commands::perplexity::execute(&arguments, &printer),
+        Command::Synth(arguments) => commands::synth::execute(&arguments, &printer),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if printer::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            printer.error(&error);
+            ExitCode::from(FAILED)
+        }
+    }
+}

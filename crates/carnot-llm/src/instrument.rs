@@ -130,7 +130,7 @@ impl Recorder {
         self.sequence.set((sequence + 1) & (u32::MAX >> 1));
         let layer = layer.map_or(u32::MAX, |layer| layer as u32);
         let own_end = if parallel {
-            compute.pool().busy(0).end
+            compute.pool().own_end()
         } else {
             end
         };

@@ -4,6 +4,7 @@
 //! drain loads the length with acquire ordering and reads below it. No lock and no read-modify-write is on the hot path.
 
 use std::cell::{Cell, UnsafeCell};
+use std::collections::HashMap;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -198,22 +199,33 @@ fn push_to_new_chunk(event: Event) {
     OWNED.with(|owned| unsafe { *owned.0.get() = Some(chunk) });
 }
 
-/// Takes every event that was not taken before, with the track of its thread where it names none, and what was dropped.
-pub(crate) fn take() -> (Vec<Event>, u64) {
+/// What was recorded since the last time.
+pub(crate) struct Taken {
+    /// Events, each with the track of its thread where it named none.
+    pub events: Vec<Event>,
+    /// For each track that another one's thread recorded on, that one.
+    pub recorded_by: HashMap<u32, u32>,
+    /// Events lost for want of memory.
+    pub dropped: u64,
+}
+
+/// Takes every event that was not taken before.
+pub(crate) fn take() -> Taken {
     let mut events = Vec::new();
+    let mut recorded_by = HashMap::new();
     let mut chunks = lock(&CHUNKS);
     for filed in chunks.iter_mut() {
         let new = filed.chunk.read_from(filed.drained);
         filed.drained += new.len();
         let own = filed.chunk.track;
-        events.extend(new.into_iter().map(|event| Event {
-            track: if event.track == NONE {
-                own
+        for mut event in new {
+            if event.track == NONE {
+                event.track = own;
             } else {
-                event.track
-            },
-            ..event
-        }));
+                recorded_by.insert(event.track, own);
+            }
+            events.push(event);
+        }
     }
     // A full and drained chunk is finished; its thread has moved on or will at its next event.
     let finished: Vec<Filed> = chunks
@@ -225,7 +237,11 @@ pub(crate) fn take() -> (Vec<Event>, u64) {
         .map(|filed| filed.chunk)
         .filter(|chunk| Arc::strong_count(chunk) == 1);
     lock(&FREE).extend(reusable);
-    (events, DROPPED.swap(0, Ordering::Relaxed))
+    Taken {
+        events,
+        recorded_by,
+        dropped: DROPPED.swap(0, Ordering::Relaxed),
+    }
 }
 
 #[cfg(test)]

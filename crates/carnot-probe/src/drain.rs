@@ -1,6 +1,8 @@
 //! Everything recorded so far, in nanoseconds since the first recording began.
 
-use crate::buffer::{self, Event, NONE};
+use std::collections::HashMap;
+
+use crate::buffer::{self, Event, NONE, Taken};
 use crate::clock::{Scale, calibrate};
 use crate::event::CacheOutcome;
 use crate::site::{self, Kind, SiteInfo};
@@ -10,6 +12,8 @@ use crate::site::{self, Kind, SiteInfo};
 pub struct Recording {
     /// Names of the tracks; spans and events refer to them by index.
     pub tracks: Vec<String>,
+    /// For each track that another track's thread recorded on (and bore the cost of), that one.
+    pub recorded_by: HashMap<u32, u32>,
     /// The sites; spans and events refer to them by index.
     pub sites: Vec<SiteInfo>,
     /// Events lost for want of memory.
@@ -87,10 +91,15 @@ pub enum RecordedEvent<'a> {
 /// Takes everything recorded so far, from all threads, ordered by start.
 pub fn drain() -> Recording {
     let scale = calibrate();
-    let (mut events, dropped) = buffer::take();
+    let Taken {
+        mut events,
+        recorded_by,
+        dropped,
+    } = buffer::take();
     events.sort_by_key(|event| (event.start, std::cmp::Reverse(event.end)));
     Recording {
         tracks: buffer::tracks(),
+        recorded_by,
         sites: site::all(),
         dropped,
         scale,
@@ -99,6 +108,12 @@ pub fn drain() -> Recording {
 }
 
 impl Recording {
+    /// Puts an earlier recording before this one; tracks and sites are those of this one, which has them all.
+    pub fn prepend(&mut self, earlier: Self) {
+        self.dropped += earlier.dropped;
+        self.events.splice(0..0, earlier.events);
+    }
+
     /// Number of events of all kinds.
     pub fn len(&self) -> usize {
         self.events.len()

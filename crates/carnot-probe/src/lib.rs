@@ -41,7 +41,7 @@ pub use cost::{Cost, measure_cost};
 pub use drain::{RecordedEvent, RecordedSpan, Recording, drain};
 pub use event::{CacheOutcome, cache, counter, flow, frame, instant, memory};
 pub use site::{CallSite, Kind, SiteId, SiteInfo, site};
-pub use span::{Span, TrackId, record_span, span, track};
+pub use span::{Span, TrackId, nothing, record_span, span, track};
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,0 +1,302 @@
+//! What a user can type. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 inconclusive.
+
+use std::path::PathBuf;
+
+use carnot_formats::BlockType;
+use carnot_kernels::InstructionSet;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Run and profile model inference, and see beside every figure the limit of the machine and where the rest went.
+#[derive(Debug, Parser)]
+#[command(
+    name = "carnot",
+    version,
+    max_term_width = 100,
+    propagate_version = true
+)]
+#[command(after_help = "Try `carnot profile`: with no model named, the embedded one runs.")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Continue a prompt, or answer a message, and stream the text
+    Run(RunArguments),
+    /// Run a model and see where every millisecond went, beside what the machine allows
+    Profile(ProfileArguments),
+    /// Measure what this machine allows: bandwidth, arithmetic, caches, the cost of a barrier and of a span
+    Machine(MachineArguments),
+    /// Score a text: perplexity, bits per byte, divergence from a base run
+    Perplexity(PerplexityArguments),
+    /// Write a model of real shape with random weights, for sizing and benchmarks
+    Synth(SynthArguments),
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+/// The model, and what it runs on.
+#[derive(Debug, Args)]
+pub struct ModelArguments {
+    /// GGUF file, safetensors file, or directory with config.json; the embedded model if none is given
+    pub model: Option<PathBuf>,
+
+    /// Worker threads [default: the cores that this process may use]
+    #[arg(short, long, env = "CARNOT_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+
+    /// Most tokens of prompt and continuation together, at most the model's own limit
+    #[arg(long, env = "CARNOT_CONTEXT", default_value_t = 8192, value_parser = positive)]
+    pub context: usize,
+
+    /// Force the kernels of an instruction set: scalar, avx2, avx-vnni, avx-512-vnni [default: the best]
+    #[arg(long, env = "CARNOT_INSTRUCTION_SET", value_name = "SET")]
+    pub instruction_set: Option<InstructionSet>,
+}
+
+/// How tokens are chosen.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sampling")]
+pub struct SamplingArguments {
+    /// Divides the logits; 0 always takes the most likely token
+    #[arg(long, default_value_t = 0.0)]
+    pub temperature: f32,
+    /// Keep only the K most likely tokens; 0 keeps all
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub top_k: usize,
+    /// Keep the most likely tokens that together reach this probability
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    pub top_p: f32,
+    /// Keep tokens at least this times as likely as the most likely one
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    pub min_p: f32,
+    /// Divides (or multiplies, if negative) the logits of tokens that were seen
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub repetition_penalty: f32,
+    /// Subtracted from a token's logit for every time it was generated
+    #[arg(
+        long,
+        value_name = "X",
+        default_value_t = 0.0,
+        allow_negative_numbers = true
+    )]
+    pub frequency_penalty: f32,
+    /// Subtracted from a token's logit once if it was generated
+    #[arg(
+        long,
+        value_name = "X",
+        default_value_t = 0.0,
+        allow_negative_numbers = true
+    )]
+    pub presence_penalty: f32,
+    /// The same seed gives the same text
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  carnot run -p 'def fibonacci(n):' --tokens 64
+  carnot run model.gguf --chat 'What is entropy?' --temperature 0.7 --top-p 0.9
+  echo 'import os' | carnot run model.gguf")]
+pub struct RunArguments {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// Text to continue; `-` or nothing reads standard input when it is not a terminal
+    #[arg(short, long, conflicts_with = "chat")]
+    pub prompt: Option<String>,
+    /// A user's message, put into the model's chat template
+    #[arg(long, value_name = "MESSAGE")]
+    pub chat: Option<String>,
+    /// A system message before the user's
+    #[arg(long, requires = "chat", value_name = "MESSAGE")]
+    pub system: Option<String>,
+    /// Most tokens to generate
+    #[arg(short = 'n', long, default_value_t = 256)]
+    pub tokens: usize,
+    /// Ends the text; may be given more than once
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// Go on past the model's end-of-text token
+    #[arg(long)]
+    pub ignore_eos: bool,
+    #[command(flatten)]
+    pub sampling: SamplingArguments,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  carnot profile
+  carnot profile model.gguf --prompt-tokens 512 --tokens 128 --repeat 3
+  carnot profile model.gguf --format json | jq '.losses[] | select(.share > 0.1)'
+  carnot profile --emit html,perfetto,pprof && go tool pprof -top carnot-out/profile.pb.gz")]
+pub struct ProfileArguments {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// Text to continue [default: a built-in one of 128 tokens]
+    #[arg(short, long)]
+    pub prompt: Option<String>,
+    /// Length of the built-in prompt
+    #[arg(long, conflicts_with = "prompt", value_name = "N", value_parser = positive)]
+    pub prompt_tokens: Option<usize>,
+    /// Tokens to generate; end-of-text tokens are ignored
+    #[arg(short = 'n', long, default_value_t = 256, value_parser = positive)]
+    pub tokens: usize,
+    /// Runs that are recorded
+    #[arg(long, default_value_t = 1, value_parser = positive)]
+    pub repeat: usize,
+    /// Runs before, not recorded
+    #[arg(long, default_value_t = 1)]
+    pub warmup: usize,
+    /// Directory for the files
+    #[arg(short, long, default_value = "carnot-out", env = "CARNOT_OUTPUT")]
+    pub output: PathBuf,
+    /// How the report is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Files to write: html, perfetto, chrome, flamegraph, collapsed, pprof, speedscope, csv, markdown, json, text, trace; or none
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "perfetto,html,flamegraph",
+        value_name = "FORMS"
+    )]
+    pub emit: Vec<String>,
+    /// Measure the machine again instead of using what is known of it
+    #[arg(long)]
+    pub refresh: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  carnot machine
+  carnot machine --refresh --format json")]
+pub struct MachineArguments {
+    /// Measure again
+    #[arg(long)]
+    pub refresh: bool,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Also write the profile of the machine to a file
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Which tokens are scored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProtocolArgument {
+    /// Chunks that begin with beginning-of-text, second half scored
+    #[default]
+    Llamacpp,
+    /// Chunks as they come, every next token scored
+    Huggingface,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  carnot perplexity models/embedded-q8_0.gguf models/text/validation.txt
+  carnot perplexity f16.gguf text.txt --save-logits base.logits --chunks 20
+  carnot perplexity q4.gguf text.txt --base base.logits --chunks 20
+
+The two protocols give different numbers; compare only like with like.")]
+pub struct PerplexityArguments {
+    /// GGUF file, safetensors file, or directory with config.json
+    pub model: PathBuf,
+    /// UTF-8 text to score
+    pub file: PathBuf,
+    /// Tokens in a chunk
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(8..))]
+    pub context: u32,
+    /// Most chunks [default: all]
+    #[arg(long, value_parser = positive)]
+    pub chunks: Option<usize>,
+    /// Which tokens are scored
+    #[arg(long, value_enum, default_value_t)]
+    pub protocol: ProtocolArgument,
+    /// Log-probabilities of a base run, to measure the divergence from it
+    #[arg(long, value_name = "LOGITS")]
+    pub base: Option<PathBuf>,
+    /// Write this run's log-probabilities as a base for others (4 bytes × vocabulary a token)
+    #[arg(long, value_name = "FILE")]
+    pub save_logits: Option<PathBuf>,
+    /// Worker threads [default: the cores that this process may use]
+    #[arg(short, long, env = "CARNOT_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Force the kernels of an instruction set [default: the best]
+    #[arg(long, env = "CARNOT_INSTRUCTION_SET", value_name = "SET")]
+    pub instruction_set: Option<InstructionSet>,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// Architectures that `synth` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ArchitectureArgument {
+    /// Llama
+    Llama,
+    /// Qwen2: biases on q, k and v
+    Qwen2,
+    /// Qwen3: norms on query and key heads
+    Qwen3,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  carnot synth --preset 1b --type Q4_0 -o 1b-q4_0.gguf && carnot profile 1b-q4_0.gguf")]
+pub struct SynthArguments {
+    /// Architecture
+    #[arg(long, value_enum, default_value = "llama")]
+    pub arch: ArchitectureArgument,
+    /// Shape: 150m, 0.5b, 1b, 3b, 8b
+    #[arg(long, value_parser = preset)]
+    pub preset: carnot_formats::synth::Preset,
+    /// Type of the matrices, such as Q4_0, Q4_K, Q8_0, F16
+    #[arg(long = "type", value_name = "TYPE", value_parser = block_type)]
+    pub dtype: BlockType,
+    /// Seed of the weights
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// File to write
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|&number| number > 0)
+        .ok_or_else(|| "expected a whole number from 1".to_owned())
+}
+
+fn block_type(text: &str) -> Result<BlockType, String> {
+    let names = || BlockType::ALL.map(BlockType::name).join(", ");
+    BlockType::from_name(text).ok_or_else(|| format!("expected one of {}", names()))
+}
+
+fn preset(text: &str) -> Result<carnot_formats::synth::Preset, String> {
+    carnot_formats::synth::Preset::from_name(text)
+        .ok_or_else(|| "expected one of 150m, 0.5b, 1b, 3b, 8b".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

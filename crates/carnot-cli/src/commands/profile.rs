@@ -1,0 +1,181 @@
+//! `carnot profile`: run, record, analyse, report.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use carnot_analyze::{Analysis, RunInfo, analyze};
+use carnot_engine::{TextEngine, TextRequest};
+use carnot_llm::LlmEngine;
+use carnot_probe::{Kind, span};
+use carnot_record::Trace;
+use carnot_report::{Form, json, text};
+
+use crate::capture::trace_of;
+use crate::cli::{Format, ProfileArguments};
+use crate::generation::{Generation, generate};
+use crate::printer::Printer;
+use crate::{interrupt, machine, model_source};
+
+/// Tokens of the built-in prompt.
+const PROMPT_TOKENS: usize = 128;
+/// Repeated to whatever length is asked for.
+const PROMPT: &str = include_str!("profile_prompt.txt");
+
+pub fn execute(arguments: &ProfileArguments, printer: &Printer) -> anyhow::Result<()> {
+    let forms = forms(&arguments.emit)?;
+    let threads = arguments
+        .model
+        .threads
+        .map_or_else(model_source::cores, usize::from);
+    let machine = machine::profile(threads, arguments.refresh, printer);
+    interrupt::listen();
+
+    carnot_probe::enable();
+    let load = span!("load", Kind::Phase);
+    let mut engine = model_source::load(&arguments.model, printer)?;
+    load.end();
+    let trace = record(arguments, &mut engine, printer)?;
+
+    let info = engine.model();
+    let mut run = RunInfo {
+        model: model_source::summary(info),
+        threads: threads as u32,
+        instructions: engine.loaded().compute().instruction_set().to_string(),
+        files: forms
+            .iter()
+            .map(|form| {
+                arguments
+                    .output
+                    .join(form.file_name())
+                    .display()
+                    .to_string()
+            })
+            .collect(),
+        ..RunInfo::default()
+    };
+    run.model.bytes = run.model.bytes.max(1);
+    let analysis = analyze(&trace, &machine, &run);
+    write(&forms, &arguments.output, &analysis, &trace)?;
+    printer.result(&match arguments.format {
+        Format::Json => json::render(&analysis),
+        Format::Text => text::render(&analysis, printer.colour()),
+    })?;
+    Ok(())
+}
+
+/// Warms up unrecorded, records the runs, and measures what recording cost.
+fn record(
+    arguments: &ProfileArguments,
+    engine: &mut LlmEngine,
+    printer: &Printer,
+) -> anyhow::Result<Trace> {
+    let request = request(arguments, engine)?;
+    let loading = carnot_probe::drain();
+    carnot_probe::disable();
+    let mut warm = Duration::ZERO;
+    for _ in 0..arguments.warmup {
+        warm = decode_per_token(&generate(engine, request.clone(), |_| Ok(()))?);
+        stop_if_asked()?;
+    }
+    carnot_probe::enable();
+    let cost = carnot_probe::measure_cost();
+    carnot_probe::reserve(events_expected(arguments, engine, request.prompt.len()));
+    for _ in 0..arguments.repeat {
+        let tokenize = span!("tokenize", Kind::Phase);
+        let request = self::request(arguments, engine)?;
+        tokenize.end();
+        let generation = generate(engine, request, |_| Ok(()))?;
+        stop_if_asked()?;
+        if arguments.warmup > 0 && decode_per_token(&generation) > warm.saturating_mul(2) {
+            printer.note("carnot: the recorded run was more than twice as slow as the last warm-up; the machine is busy");
+        }
+    }
+    let mut recording = carnot_probe::drain();
+    carnot_probe::disable();
+    recording.prepend(loading);
+    Ok(trace_of(&recording, &cost))
+}
+
+fn decode_per_token(generation: &Generation) -> Duration {
+    generation.decode / (generation.usage.generated_tokens.saturating_sub(1).max(1) as u32)
+}
+
+fn stop_if_asked() -> anyhow::Result<()> {
+    anyhow::ensure!(!interrupt::asked(), "interrupted; nothing was written");
+    Ok(())
+}
+
+/// Room for the spans of all operations on all threads, so that recording takes no page fault.
+fn events_expected(arguments: &ProfileArguments, engine: &LlmEngine, prompt: usize) -> usize {
+    let model = engine.loaded();
+    let steps = arguments.tokens + prompt.div_ceil(512) + 2;
+    arguments.repeat
+        * steps
+        * (model.config().layers * 13 + 8)
+        * 2
+        * model.compute().pool().threads()
+}
+
+fn request(arguments: &ProfileArguments, engine: &LlmEngine) -> anyhow::Result<TextRequest> {
+    let tokenizer = engine.tokenizer();
+    let prompt = match &arguments.prompt {
+        Some(text) => tokenizer.encode(text, true)?,
+        None => built_in_prompt(engine, arguments.prompt_tokens.unwrap_or(PROMPT_TOKENS))?,
+    };
+    let context = engine.model().context_length;
+    let room = context.saturating_sub(prompt.len());
+    anyhow::ensure!(
+        room >= arguments.tokens,
+        "a prompt of {} tokens and {} to generate do not fit a context of {context}; lower --tokens or raise --context",
+        prompt.len(),
+        arguments.tokens
+    );
+    Ok(TextRequest {
+        prompt,
+        max_tokens: arguments.tokens,
+        ignore_eos: true,
+        ..TextRequest::default()
+    })
+}
+
+fn built_in_prompt(engine: &LlmEngine, length: usize) -> anyhow::Result<Vec<u32>> {
+    let mut tokens = engine.tokenizer().encode(PROMPT, true)?;
+    anyhow::ensure!(
+        !tokens.is_empty(),
+        "the tokenizer makes nothing of the built-in prompt; give one with --prompt"
+    );
+    let more = tokens.clone();
+    while tokens.len() < length {
+        tokens.extend_from_slice(&more);
+    }
+    tokens.truncate(length);
+    Ok(tokens)
+}
+
+fn forms(names: &[String]) -> anyhow::Result<Vec<Form>> {
+    let names = names
+        .iter()
+        .map(|name| name.trim())
+        .filter(|name| !matches!(*name, "" | "none"));
+    let all = || Form::ALL.map(Form::name).join(", ");
+    names
+        .map(|name| {
+            Form::from_name(name)
+                .with_context(|| format!("--emit {name}: expected one of {}, none", all()))
+        })
+        .collect()
+}
+
+fn write(forms: &[Form], folder: &Path, analysis: &Analysis, trace: &Trace) -> anyhow::Result<()> {
+    if !forms.is_empty() {
+        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    }
+    for form in forms {
+        let path = folder.join(form.file_name());
+        fs::write(&path, form.render(analysis, trace))
+            .with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}

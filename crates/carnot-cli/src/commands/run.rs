@@ -1,0 +1,114 @@
+//! `carnot run`: text to standard output as it comes, one line of timing to standard error.
+
+use std::io::{IsTerminal, Read};
+
+use anyhow::Context;
+use carnot_engine::{Sampling, TextEngine, TextRequest};
+use carnot_formats::{ChatMessage, Tokenizer};
+use carnot_llm::LlmEngine;
+
+use crate::cli::RunArguments;
+use crate::generation::{Generation, generate};
+use crate::printer::Printer;
+use crate::{interrupt, model_source};
+
+pub fn execute(arguments: &RunArguments, printer: &Printer) -> anyhow::Result<()> {
+    Sampling::from(&arguments.sampling).validate()?;
+    let mut engine = model_source::load(&arguments.model, printer)?;
+    let prompt = prompt(arguments, &engine)?;
+    interrupt::listen();
+    let request = TextRequest {
+        prompt,
+        max_tokens: arguments.tokens,
+        sampling: (&arguments.sampling).into(),
+        stop: arguments.stop.clone(),
+        ignore_eos: arguments.ignore_eos,
+    };
+    let generation = generate(&mut engine, request, |text| Ok(printer.result(text)?))?;
+    printer.result("\n")?;
+    printer.note(&timing(
+        &generation,
+        engine.loaded().compute().pool().threads(),
+    ));
+    Ok(())
+}
+
+/// The tokens to continue: a rendered chat, or the prompt, or standard input.
+fn prompt(arguments: &RunArguments, engine: &LlmEngine) -> anyhow::Result<Vec<u32>> {
+    let tokenizer = engine.tokenizer();
+    if let Some(message) = &arguments.chat {
+        let template = engine.loaded().file().chat_template()?;
+        let template = template.with_context(|| {
+            format!(
+                "{} has no chat template; give a prompt with -p",
+                engine.model().name
+            )
+        })?;
+        let system = arguments
+            .system
+            .iter()
+            .map(|system| ChatMessage::new("system", system));
+        let messages: Vec<ChatMessage> =
+            system.chain([ChatMessage::new("user", message)]).collect();
+        let text = template.render(&messages, true)?;
+        return Ok(without_second_bos(
+            tokenizer,
+            tokenizer.encode(&text, true)?,
+        ));
+    }
+    let text = match arguments.prompt.as_deref() {
+        Some("-") => standard_input()?,
+        Some(text) => text.to_owned(),
+        None if !std::io::stdin().is_terminal() => standard_input()?,
+        None => anyhow::bail!(
+            "no prompt: give one with -p, a message with --chat, or text on standard input"
+        ),
+    };
+    let tokens = tokenizer.encode(&text, true)?;
+    // A model without a beginning-of-text token has nothing to continue an empty prompt from.
+    anyhow::ensure!(!tokens.is_empty(), "the prompt is empty");
+    Ok(tokens)
+}
+
+/// Templates that write the beginning-of-text token themselves would have it twice.
+fn without_second_bos(tokenizer: &Tokenizer, mut tokens: Vec<u32>) -> Vec<u32> {
+    if tokens.len() > 1 && tokens[0] == tokens[1] && Some(tokens[0]) == tokenizer.bos() {
+        tokens.remove(0);
+    }
+    tokens
+}
+
+fn standard_input() -> anyhow::Result<String> {
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .context("reading the prompt from standard input")?;
+    Ok(text)
+}
+
+fn timing(generation: &Generation, threads: usize) -> String {
+    let Generation {
+        prefill,
+        decode,
+        usage,
+        reason,
+    } = generation;
+    let rate = |tokens: usize, seconds: f64| {
+        if seconds > 0.0 {
+            tokens as f64 / seconds
+        } else {
+            0.0
+        }
+    };
+    let decoded = usage.generated_tokens.saturating_sub(1);
+    format!(
+        "prefill {} tokens {:.1} ms ({:.0} tok/s) · decode {} tokens {:.1} ms ({:.1} tok/s) · {} · {threads} threads",
+        usage.prompt_tokens,
+        prefill.as_secs_f64() * 1e3,
+        rate(usage.prompt_tokens, prefill.as_secs_f64()),
+        decoded,
+        decode.as_secs_f64() * 1e3,
+        rate(decoded, decode.as_secs_f64()),
+        reason.name()
+    )
+}

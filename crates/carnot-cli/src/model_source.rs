@@ -1,0 +1,97 @@
+//! Where the model comes from: a path, or the binary itself.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use carnot_formats::ModelFile;
+use carnot_llm::{EngineOptions, LlmEngine};
+use carnot_record::ModelSummary;
+
+use crate::cli::ModelArguments;
+use crate::printer::{Printer, Unit};
+
+#[cfg(feature = "embedded-model")]
+static EMBEDDED: &[u8] = include_bytes!("../../../models/embedded-q8_0.gguf");
+
+/// Opens the model at `path`, or the embedded one.
+pub fn open(path: Option<&Path>) -> anyhow::Result<Arc<ModelFile>> {
+    let file = match path {
+        Some(path) => ModelFile::open(path)?,
+        None => embedded()?,
+    };
+    Ok(Arc::new(file))
+}
+
+#[cfg(feature = "embedded-model")]
+fn embedded() -> anyhow::Result<ModelFile> {
+    ModelFile::from_gguf_bytes("embedded", EMBEDDED).context("the embedded model")
+}
+
+#[cfg(not(feature = "embedded-model"))]
+fn embedded() -> anyhow::Result<ModelFile> {
+    anyhow::bail!(
+        "no model given, and this binary was built without the embedded one (feature `embedded-model`)"
+    )
+}
+
+/// Loads the engine that the arguments describe, with a progress bar.
+pub fn load(arguments: &ModelArguments, printer: &Printer) -> anyhow::Result<LlmEngine> {
+    let file = open(arguments.model.as_deref())?;
+    let options = options(
+        arguments.threads,
+        arguments.context,
+        arguments.instruction_set,
+        printer,
+    );
+    let bar = printer.progress("loading", Unit::Steps);
+    let engine = LlmEngine::load(file, &options, |done, total| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    engine.context("loading the model")
+}
+
+/// The engine's options; warns where they cannot be met or will hurt.
+pub fn options(
+    threads: Option<u16>,
+    context: usize,
+    instruction_set: Option<carnot_kernels::InstructionSet>,
+    printer: &Printer,
+) -> EngineOptions {
+    let cores = cores();
+    let threads = threads.map_or(cores, usize::from);
+    if threads > cores {
+        printer.note(&format!(
+            "carnot: {threads} threads on {cores} cores wait for each other; expect it to be slower"
+        ));
+    }
+    if let Some(set) = instruction_set.filter(|set| !set.is_available()) {
+        printer.note(&format!(
+            "carnot: this processor has no {set}; the scalar kernels run"
+        ));
+    }
+    EngineOptions {
+        threads,
+        context,
+        instruction_set,
+        ..EngineOptions::default()
+    }
+}
+
+/// Cores that this process may use: affinity and control-group quota considered.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The model, as records describe it.
+pub fn summary(info: &carnot_engine::ModelInfo) -> ModelSummary {
+    ModelSummary {
+        name: info.name.clone(),
+        architecture: info.architecture.clone(),
+        parameters: info.parameters,
+        file_type: info.file_type.clone(),
+        bytes: info.bytes,
+    }
+}
