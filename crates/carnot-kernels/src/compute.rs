@@ -58,6 +58,8 @@ pub struct Compute {
 }
 
 thread_local! {
+    /// One token's keys and values as half floats.
+    static HALVES: RefCell<Vec<u16>> = RefCell::default();
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
@@ -313,8 +315,17 @@ impl Compute {
         self.rows(places.len(), keys.len(), |row| {
             let (block, slot) = places[row];
             let range = row * width..(row + 1) * width;
-            // SAFETY: rows are tokens of different places, each visited by one worker.
-            unsafe { target.write(block, slot, &keys[range.clone()], &values[range]) };
+            HALVES.with_borrow_mut(|halves| {
+                halves.resize(2 * width, 0);
+                let (key, value) = halves.split_at_mut(width);
+                // SAFETY: the table was chosen for this processor; heads are multiples of 16; rows are tokens of
+                // different places, each visited by one worker.
+                unsafe {
+                    (self.table.narrow)(&keys[range.clone()], key);
+                    (self.table.narrow)(&values[range], value);
+                    target.write(block, slot, key, value);
+                }
+            });
         });
     }
 

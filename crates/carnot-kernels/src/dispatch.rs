@@ -39,6 +39,8 @@ pub(crate) struct Table {
     pub largest: unsafe fn(&[f32]) -> f32,
     pub exp_minus: unsafe fn(&mut [f32], f32) -> f32,
     pub scale: unsafe fn(&mut [f32], f32),
+    /// Rounds to half floats; lengths are equal, multiples of 16.
+    pub narrow: unsafe fn(&[f32], &mut [u16]),
     pub attend: unsafe fn(&[Query], &Blocks<'_>, &mut Scratch),
     pub read: unsafe fn(&[u8]) -> f32,
     pub peak_int8: unsafe fn(u64) -> f32,
@@ -301,6 +303,10 @@ macro_rules! instantiate {
                 unsafe { elementwise::scale::<S>(x, factor) }
             }
             $(#[target_feature(enable = $features)])?
+            unsafe fn narrow(x: &[f32], out: &mut [u16]) {
+                unsafe { elementwise::narrow::<S>(x, out) }
+            }
+            $(#[target_feature(enable = $features)])?
             unsafe fn attend(queries: &[Query], blocks: &Blocks<'_>, scratch: &mut Scratch) {
                 unsafe { attention::attend::<S>(queries, blocks, scratch) }
             }
@@ -344,6 +350,7 @@ macro_rules! instantiate {
                 largest,
                 exp_minus,
                 scale,
+                narrow,
                 attend,
                 read,
                 peak_int8,

@@ -3,8 +3,6 @@
 //! A block holds, for each key/value head, the keys transposed (`[head_dim][16]`) and the values in rows (`[16][head_dim]`):
 //! what [`crate::compute::Compute::attention`] reads without a shuffle. Which block belongs to which sequence is not known here.
 
-use half::f16;
-
 use crate::generic::attention::{Blocks, KV_BLOCK};
 use crate::pool::Scattered;
 
@@ -42,25 +40,22 @@ pub(crate) struct Writer<'a> {
 impl Writer<'_> {
     /// # Safety
     /// No two calls at once may name the same slot of the same block.
-    pub(crate) unsafe fn write(&self, block: u32, slot: usize, key: &[f32], value: &[f32]) {
+    pub(crate) unsafe fn write(&self, block: u32, slot: usize, key: &[u16], value: &[u16]) {
         let KvShape { heads, head_dim } = self.shape;
         assert!(
             key.len() == heads * head_dim && value.len() == key.len() && slot < BLOCK_TOKENS,
             "shape of a token's K/V"
         );
         let start = block as usize * self.shape.block_values();
-        for (index, &x) in key.iter().enumerate() {
+        for (index, &half) in key.iter().enumerate() {
             let at = start + index * BLOCK_TOKENS + slot;
             // SAFETY: this element belongs to the slot, which is the caller's alone.
-            unsafe { self.keys.part(at..at + 1)[0] = f16::from_f32(x).to_bits() };
+            unsafe { self.keys.part(at..at + 1)[0] = half };
         }
         for (head, row) in value.chunks_exact(head_dim).enumerate() {
             let at = start + (head * BLOCK_TOKENS + slot) * head_dim;
             // SAFETY: as above.
-            let target = unsafe { self.values.part(at..at + head_dim) };
-            for (target, &x) in target.iter_mut().zip(row) {
-                *target = f16::from_f32(x).to_bits();
-            }
+            unsafe { self.values.part(at..at + head_dim) }.copy_from_slice(row);
         }
     }
 }
@@ -91,16 +86,6 @@ impl KvLayer {
     /// Number of blocks.
     pub fn block_count(&self) -> usize {
         self.keys.len() / self.shape.block_values()
-    }
-
-    /// Writes the keys and values of one token, heads one after another, to `slot` of `block`.
-    ///
-    /// # Panics
-    /// If a slice is not `heads × head_dim` long, or block or slot do not exist.
-    pub fn write(&mut self, block: u32, slot: usize, key: &[f32], value: &[f32]) {
-        let writer = self.writer(self.shape);
-        // SAFETY: the exclusive borrow rules out other writers.
-        unsafe { writer.write(block, slot, key, value) };
     }
 
     /// For several workers that write different places.

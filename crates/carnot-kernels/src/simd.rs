@@ -31,6 +31,7 @@ pub(crate) trait Simd: Copy {
     unsafe fn load_u8(from: *const u8) -> Self::F;
     unsafe fn load_i8(from: *const i8) -> Self::F;
     unsafe fn store(to: *mut f32, value: Self::F);
+    unsafe fn store_f16(to: *mut u16, value: Self::F);
     /// Rounds to nearest and stores as sixteen `i8`; values must lie in -128..=127.
     unsafe fn store_i8(to: *mut i8, value: Self::F);
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F;

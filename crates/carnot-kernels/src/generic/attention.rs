@@ -117,6 +117,8 @@ fn hide(scores: &mut [f32], first: usize, query: &Query) {
     scores[visible..].fill(HIDDEN);
 }
 
+/// Scores of all queries with `count` positions from `first` on, several blocks at a time so that few rows still make many
+/// independent sums.
 #[inline(always)]
 unsafe fn scores_of<S: Simd>(
     queries: &[Query],
@@ -125,51 +127,84 @@ unsafe fn scores_of<S: Simd>(
     count: usize,
     scores: &mut [f32],
 ) {
+    let block_count = count / KV_BLOCK;
+    let mut row = 0;
     // SAFETY: as the caller promises.
     unsafe {
-        for block in 0..count / KV_BLOCK {
-            let key = blocks.key(first / KV_BLOCK + block);
-            let to = scores.as_mut_ptr().add(block * KV_BLOCK);
-            let mut row = 0;
-            while row < queries.len() {
-                row += match queries.len() - row {
-                    8.. => score_rows::<S, 8>(&queries[row..], key, blocks, to.add(row * TILE)),
-                    4.. => score_rows::<S, 4>(&queries[row..], key, blocks, to.add(row * TILE)),
-                    2.. => score_rows::<S, 2>(&queries[row..], key, blocks, to.add(row * TILE)),
-                    _ => score_rows::<S, 1>(&queries[row..], key, blocks, to.add(row * TILE)),
+        while row < queries.len() {
+            let to = scores.as_mut_ptr().add(row * TILE);
+            let queries = &queries[row..];
+            let mut block = 0;
+            while block < block_count {
+                let at = first / KV_BLOCK + block;
+                let to = to.add(block * KV_BLOCK);
+                let wide = S::FLOAT_TILE_ROWS == 12;
+                block += match (queries.len(), block_count - block) {
+                    (8.., 2..) if wide => score_rows::<S, 8, 2>(queries, blocks, at, to),
+                    (8.., _) => score_rows::<S, 8, 1>(queries, blocks, at, to),
+                    (4.., 4..) if wide => score_rows::<S, 4, 4>(queries, blocks, at, to),
+                    (4.., _) => score_rows::<S, 4, 1>(queries, blocks, at, to),
+                    (2.., 4..) => score_rows::<S, 2, 4>(queries, blocks, at, to),
+                    (2.., _) => score_rows::<S, 2, 1>(queries, blocks, at, to),
+                    (_, 4..) => score_rows::<S, 1, 4>(queries, blocks, at, to),
+                    _ => score_rows::<S, 1, 1>(queries, blocks, at, to),
                 };
             }
+            row += rows_taken(queries.len());
         }
+    }
+}
+
+/// How many of `left` rows are taken together.
+#[inline(always)]
+fn rows_taken(left: usize) -> usize {
+    match left {
+        8.. => 8,
+        4.. => 4,
+        2.. => 2,
+        _ => 1,
     }
 }
 
 #[inline(always)]
-unsafe fn score_rows<S: Simd, const ROWS: usize>(
+unsafe fn score_rows<S: Simd, const ROWS: usize, const BLOCKS: usize>(
     queries: &[Query],
-    key: *const u16,
     blocks: &Blocks<'_>,
+    first: usize,
     to: *mut f32,
 ) -> usize {
     // SAFETY: as the caller promises.
     unsafe {
-        let mut sums = [S::splat(0.0); ROWS];
+        let mut keys = [blocks.key(first); BLOCKS];
+        for (block, key) in keys.iter_mut().enumerate() {
+            *key = blocks.key(first + block);
+        }
+        let mut sums = [[S::splat(0.0); BLOCKS]; ROWS];
         for d in 0..blocks.head_dim {
-            let keys = S::load_f16(key.add(d * LANES));
-            for (row, sum) in sums.iter_mut().enumerate() {
-                *sum = S::fma(
-                    keys,
-                    S::splat(*queries.get_unchecked(row).input.add(d)),
-                    *sum,
+            let mut line = [S::load_f16(keys[0].add(d * LANES)); BLOCKS];
+            for block in 1..BLOCKS {
+                line[block] = S::load_f16(keys[block].add(d * LANES));
+            }
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let query = S::splat(*queries.get_unchecked(row).input.add(d));
+                for block in 0..BLOCKS {
+                    sums[block] = S::fma(line[block], query, sums[block]);
+                }
+            }
+        }
+        for (row, sums) in sums.into_iter().enumerate() {
+            for (block, sum) in sums.into_iter().enumerate() {
+                S::store(
+                    to.add(row * TILE + block * KV_BLOCK),
+                    S::mul(sum, S::splat(blocks.scale)),
                 );
             }
         }
-        for (row, sum) in sums.into_iter().enumerate() {
-            S::store(to.add(row * TILE), S::mul(sum, S::splat(blocks.scale)));
-        }
-        ROWS
+        BLOCKS
     }
 }
 
+/// Adds the values of `count` positions from `first` on, weighted by the scores, to the sums of all rows.
 #[inline(always)]
 unsafe fn add_values<S: Simd>(
     rows: usize,
@@ -178,51 +213,83 @@ unsafe fn add_values<S: Simd>(
     count: usize,
     scratch: &mut Scratch,
 ) {
+    let at = Positions {
+        first: first / KV_BLOCK,
+        blocks: count / KV_BLOCK,
+    };
+    let mut row = 0;
     // SAFETY: as the caller promises.
     unsafe {
-        for block in 0..count / KV_BLOCK {
-            let value = blocks.value(first / KV_BLOCK + block);
-            for d in (0..blocks.head_dim).step_by(LANES) {
-                let weights = scratch.scores.as_ptr().add(block * KV_BLOCK);
-                let sums = scratch.sums.as_mut_ptr().add(d);
-                let mut row = 0;
-                while row < rows {
-                    let (weights, sums) =
-                        (weights.add(row * TILE), sums.add(row * blocks.head_dim));
-                    row += match rows - row {
-                        8.. => add_rows::<S, 8>(weights, value.add(d), blocks.head_dim, sums),
-                        4.. => add_rows::<S, 4>(weights, value.add(d), blocks.head_dim, sums),
-                        2.. => add_rows::<S, 2>(weights, value.add(d), blocks.head_dim, sums),
-                        _ => add_rows::<S, 1>(weights, value.add(d), blocks.head_dim, sums),
+        while row < rows {
+            let weights = scratch.scores.as_ptr().add(row * TILE);
+            let mut d = 0;
+            while d < blocks.head_dim {
+                let sums = scratch.sums.as_mut_ptr().add(row * blocks.head_dim + d);
+                let wide = S::FLOAT_TILE_ROWS == 12;
+                d += LANES
+                    * match (rows - row, (blocks.head_dim - d) / LANES) {
+                        (8.., 2..) if wide => add_rows::<S, 8, 2>(weights, blocks, at, d, sums),
+                        (8.., _) => add_rows::<S, 8, 1>(weights, blocks, at, d, sums),
+                        (4.., 4..) if wide => add_rows::<S, 4, 4>(weights, blocks, at, d, sums),
+                        (4.., _) => add_rows::<S, 4, 1>(weights, blocks, at, d, sums),
+                        (2.., 4..) if wide => add_rows::<S, 2, 4>(weights, blocks, at, d, sums),
+                        (2.., 2..) => add_rows::<S, 2, 2>(weights, blocks, at, d, sums),
+                        (2.., _) => add_rows::<S, 2, 1>(weights, blocks, at, d, sums),
+                        (_, 4..) => add_rows::<S, 1, 4>(weights, blocks, at, d, sums),
+                        (_, 2..) => add_rows::<S, 1, 2>(weights, blocks, at, d, sums),
+                        _ => add_rows::<S, 1, 1>(weights, blocks, at, d, sums),
                     };
-                }
             }
+            row += rows_taken(rows - row);
         }
     }
 }
 
+/// The first block of a tile and how many there are.
+#[derive(Clone, Copy)]
+struct Positions {
+    first: usize,
+    blocks: usize,
+}
+
 #[inline(always)]
-unsafe fn add_rows<S: Simd, const ROWS: usize>(
+unsafe fn add_rows<S: Simd, const ROWS: usize, const VECTORS: usize>(
     weights: *const f32,
-    value: *const u16,
-    head_dim: usize,
+    blocks: &Blocks<'_>,
+    at: Positions,
+    d: usize,
     sums: *mut f32,
 ) -> usize {
     // SAFETY: as the caller promises.
     unsafe {
-        let mut acc = [S::splat(0.0); ROWS];
+        let mut acc = [[S::splat(0.0); VECTORS]; ROWS];
         for (row, acc) in acc.iter_mut().enumerate() {
-            *acc = S::load(sums.add(row * head_dim));
+            for (vector, acc) in acc.iter_mut().enumerate() {
+                *acc = S::load(sums.add(row * blocks.head_dim + vector * LANES));
+            }
         }
-        for position in 0..KV_BLOCK {
-            let values = S::load_f16(value.add(position * head_dim));
-            for (row, acc) in acc.iter_mut().enumerate() {
-                *acc = S::fma(values, S::splat(*weights.add(row * TILE + position)), *acc);
+        for block in 0..at.blocks {
+            let value = blocks.value(at.first + block).add(d);
+            let weights = weights.add(block * KV_BLOCK);
+            for position in 0..KV_BLOCK {
+                let line = value.add(position * blocks.head_dim);
+                let mut values = [S::load_f16(line); VECTORS];
+                for vector in 1..VECTORS {
+                    values[vector] = S::load_f16(line.add(vector * LANES));
+                }
+                for (row, acc) in acc.iter_mut().enumerate() {
+                    let weight = S::splat(*weights.add(row * TILE + position));
+                    for vector in 0..VECTORS {
+                        acc[vector] = S::fma(values[vector], weight, acc[vector]);
+                    }
+                }
             }
         }
         for (row, acc) in acc.into_iter().enumerate() {
-            S::store(sums.add(row * head_dim), acc);
+            for (vector, acc) in acc.into_iter().enumerate() {
+                S::store(sums.add(row * blocks.head_dim + vector * LANES), acc);
+            }
         }
-        ROWS
+        VECTORS
     }
 }

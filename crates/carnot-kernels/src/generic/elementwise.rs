@@ -164,6 +164,20 @@ pub(crate) unsafe fn scale<S: Simd>(x: &mut [f32], factor: f32) {
     }
 }
 
+/// `out = x`, rounded to half floats.
+///
+/// # Safety
+/// The processor must have the instruction set; the slices must be of one length, a multiple of 16.
+#[inline(always)]
+pub(crate) unsafe fn narrow<S: Simd>(x: &[f32], out: &mut [u16]) {
+    // SAFETY: offsets stay below the common length.
+    unsafe {
+        for at in (0..x.len()).step_by(LANES) {
+            S::store_f16(out.as_mut_ptr().add(at), S::load(x.as_ptr().add(at)));
+        }
+    }
+}
+
 /// Rotates one head by the angles of its position: halves `(i, i + d/2)` or neighbours `(2i, 2i + 1)`.
 ///
 /// `cos` and `sin` hold `d/2` values; what follows the rotated dimensions stays as it is (Su et al., 2021).

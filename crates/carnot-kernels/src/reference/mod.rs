@@ -75,6 +75,12 @@ impl Simd for Scalar {
         unsafe { to.cast::<F>().write_unaligned(value) }
     }
     #[inline(always)]
+    unsafe fn store_f16(to: *mut u16, value: F) {
+        let halves = value.map(|x| f16::from_f32(x).to_bits());
+        // SAFETY: as the trait demands.
+        unsafe { to.cast::<[u16; LANES]>().write_unaligned(halves) }
+    }
+    #[inline(always)]
     unsafe fn store_i8(to: *mut i8, value: F) {
         // SAFETY: as the trait demands.
         unsafe {

@@ -103,6 +103,19 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         }
     }
     #[inline(always)]
+    unsafe fn store_f16(to: *mut u16, value: F) {
+        unsafe {
+            _mm_storeu_si128(
+                to.cast(),
+                _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(value[0]),
+            );
+            _mm_storeu_si128(
+                to.add(8).cast(),
+                _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(value[1]),
+            );
+        }
+    }
+    #[inline(always)]
     unsafe fn store_i8(to: *mut i8, value: F) {
         unsafe {
             let pair =

@@ -58,6 +58,10 @@ impl Simd for Avx512 {
         unsafe { _mm512_storeu_ps(to, value) }
     }
     #[inline(always)]
+    unsafe fn store_f16(to: *mut u16, value: __m512) {
+        unsafe { _mm256_storeu_si256(to.cast(), _mm512_cvtps_ph::<NEAREST>(value)) }
+    }
+    #[inline(always)]
     unsafe fn store_i8(to: *mut i8, value: __m512) {
         unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(value))) }
     }

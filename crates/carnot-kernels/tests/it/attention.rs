@@ -77,15 +77,16 @@ fn check(compute: &Compute, sequences: &[Sequence]) {
                 .collect()
         })
         .collect();
-    for ((keys, values), table) in data.iter().zip(&tables) {
-        for (position, (key, value)) in keys.chunks(64).zip(values.chunks(64)).enumerate() {
-            cache.write(
-                table[position / BLOCK_TOKENS],
-                position % BLOCK_TOKENS,
-                key,
-                value,
-            );
-        }
+    for ((keys, values), (table, sequence)) in data.iter().zip(tables.iter().zip(sequences)) {
+        let tokens = sequence.position + sequence.tokens;
+        let span = Span {
+            row: 0,
+            tokens,
+            position: 0,
+            table,
+            window: usize::MAX,
+        };
+        compute.store_kv(&mut cache, SHAPE, &[span], keys, values);
     }
     let rows: usize = sequences.iter().map(|s| s.tokens).sum();
     let q = noise(50, rows * HEADS * 32);
