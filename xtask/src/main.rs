@@ -1,2 +1,42 @@
-//! Project chores.
-fn main() {}
+//! Project chores: `cargo xtask test` checks everything that can be checked, `cargo xtask tidy` the house rules alone.
+
+mod report;
+
+mod test;
+mod tidy;
+
+mod process;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  test [STEP…]   set up what the tests need, then check everything, or only the named steps
+  tidy           check the house rules: layers, files, words, links, names (STYLE.md)";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match execute(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(arguments: &[String]) -> anyhow::Result<()> {
+    match arguments.split_first() {
+        Some((command, steps)) if command == "test" => test::execute(steps),
+        Some((command, [])) if command == "tidy" => tidy::execute(),
+        Some((command, [])) if matches!(command.as_str(), "help" | "--help" | "-h") => {
+            report::line(USAGE);
+            Ok(())
+        }
+        _ => bail!("expected test or tidy\n\n{USAGE}"),
+    }
+}
