@@ -67,7 +67,11 @@ fn conclude(steps: usize, skipped: &[Skip], time: Duration) {
         report::skipped(skip.what, &skip.how);
     }
     let total = report::duration(time);
-    report::line(&format!("all {steps} steps passed in {total}"));
+    let steps = match steps {
+        1 => "1 step".to_owned(),
+        steps => format!("{steps} steps"),
+    };
+    report::line(&format!("{steps} passed in {total}"));
 }
 
 #[cfg(test)]

@@ -148,7 +148,16 @@ fn deny() -> anyhow::Result<Outcome> {
             "cargo install cargo-deny --locked",
         ));
     }
-    run(&mut cargo(&["deny", "check"])).map(|()| Outcome::default())
+    if succeeds(&mut cargo(&["deny", "fetch", "db"])) {
+        return run(&mut cargo(&["deny", "check"])).map(|()| Outcome::default());
+    }
+    run(&mut cargo(&[
+        "deny", "check", "licenses", "bans", "sources",
+    ]))?;
+    Ok(missing(
+        "advisories",
+        "their database could not be fetched; try again with a connection",
+    ))
 }
 
 fn models() -> anyhow::Result<Outcome> {
