@@ -1,4 +1,5 @@
-//! What the documents point at: every relative link of a Markdown file leads to something.
+//! What the documents point at: every relative link of a Markdown file leads to something, and so does every path of a source
+//! file in a code span.
 
 use std::collections::HashSet;
 
@@ -26,7 +27,8 @@ fn dead_links(document: &SourceFile, known: &HashSet<&str>) -> Vec<Finding> {
         } else if !in_code {
             let dead =
                 targets(line).filter(|target| !leads_somewhere(&document.path, target, known));
-            findings.extend(dead.map(|target| {
+            let stale = paths(line).filter(|path| !is_source(&document.path, path, known));
+            findings.extend(dead.chain(stale).map(|target| {
                 Finding::at_line(&document.path, index, format!("nothing is at {target}"))
             }));
         }
@@ -51,6 +53,27 @@ fn leads_somewhere(document: &str, target: &str, known: &HashSet<&str>) -> bool 
     }
     let folder = document.rsplit_once('/').map_or("", |(folder, _)| folder);
     resolve(folder, path).is_some_and(|path| path.is_empty() || known.contains(path.as_str()))
+}
+
+/// Code spans that name a source file: `cli/src/main.rs`, `src/simd.rs`.
+fn paths(line: &str) -> impl Iterator<Item = &str> {
+    let spans = line.split('`').skip(1).step_by(2);
+    spans.filter(|span| {
+        let is_path = span.ends_with('/') || span.split('.').next_back() == Some("rs");
+        is_path && !span.contains(' ') && (span.starts_with("src/") || span.contains("/src/"))
+    })
+}
+
+/// Seen from the document, from the root, or from `crates/carnot-`.
+fn is_source(document: &str, path: &str, known: &HashSet<&str>) -> bool {
+    let folder = document.rsplit_once('/').map_or("", |(folder, _)| folder);
+    [folder, "", "crates"].iter().any(|from| {
+        let path = match *from {
+            "crates" => format!("carnot-{path}"),
+            _ => path.to_owned(),
+        };
+        resolve(from, &path).is_some_and(|path| known.contains(path.as_str()))
+    })
 }
 
 /// `path` seen from `folder`; `None` if it leaves the workspace.
@@ -80,6 +103,8 @@ mod tests {
             file("docs/a.md", text),
             file("docs/b.md", ""),
             file("STYLE.md", ""),
+            file("crates/carnot-a/src/b.rs", ""),
+            file("docs/src/c.rs", ""),
         ];
         check(&files)
             .into_iter()
@@ -100,6 +125,14 @@ mod tests {
     fn links_that_lead_somewhere_pass() {
         let text = "[b](b.md#head), [s](../STYLE.md), [here](#top), [web](https://example.org/x), [folder](../docs/), [root](..)";
         assert_eq!(places(text), [""; 0]);
+    }
+
+    #[test]
+    fn paths_of_source_files_are_held_to_the_tree() {
+        assert_eq!(
+            places("`src/gone.rs`, `a/src/`, `a/src/b.rs` and `docs/src/c.rs`"),
+            ["docs/a.md:1: nothing is at src/gone.rs"]
+        );
     }
 
     #[test]
