@@ -1,5 +1,7 @@
 //! From what the probe recorded to a trace that is kept.
 
+use std::collections::HashMap;
+
 use carnot_probe::{CacheOutcome, Cost, Kind, RecordedEvent, Recording};
 use carnot_record as record;
 use carnot_record::Trace;
@@ -25,8 +27,19 @@ pub fn trace_of(recording: &Recording, cost: &Cost) -> Trace {
         dropped: recording.dropped,
         ..Trace::default()
     };
+    let mut arrows = HashMap::new();
     for event in recording.events() {
-        add_event(&mut trace, &event, origin);
+        match event {
+            RecordedEvent::Flow { id, track, time_ns } => {
+                add_flow(
+                    &mut trace,
+                    &mut arrows,
+                    id,
+                    (track as u32, time_ns.saturating_sub(origin)),
+                );
+            }
+            event => add_event(&mut trace, &event, origin),
+        }
     }
     trace.duration_ns = trace
         .spans
@@ -103,6 +116,28 @@ fn spans(recording: &Recording, origin: u64) -> Vec<record::Span> {
     enclosing.collect()
 }
 
+/// The ends of an arrow come in order; each but the first is joined to the one before it.
+fn add_flow(
+    trace: &mut Trace,
+    arrows: &mut HashMap<u64, u32>,
+    id: u64,
+    (thread, time_ns): (u32, u64),
+) {
+    let around = |span: &&record::Span| {
+        span.thread == thread && span.start_ns <= time_ns && time_ns <= span.end_ns
+    };
+    let Some(to) = trace.spans.iter().rposition(|span| around(&span)) else {
+        return;
+    };
+    if let Some(from) = arrows.insert(id, to as u32) {
+        trace.flows.push(record::Flow {
+            id,
+            from,
+            to: to as u32,
+        });
+    }
+}
+
 fn add_event(trace: &mut Trace, event: &RecordedEvent<'_>, origin: u64) {
     let at = |time_ns: u64| time_ns.saturating_sub(origin);
     match *event {
@@ -175,5 +210,92 @@ fn add_event(trace: &mut Trace, event: &RecordedEvent<'_>, origin: u64) {
             });
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use carnot_analyze::SpanTree;
+    use carnot_probe::{clock, counter, flow, memory, record_span, site, span, track};
+
+    use super::*;
+
+    /// One test, because the probe is one per process and tests share it.
+    #[test]
+    fn a_recording_becomes_a_trace() {
+        carnot_probe::enable();
+        let arrow = site("request", Kind::Flow);
+        let worker = track("worker 1");
+        let outer = span!("step", Kind::Step).tokens(2);
+        let start = clock::ticks();
+        flow(arrow, 5);
+        let inner = span(site("matmul", Kind::OperationInt8))
+            .work(8, 9, 10)
+            .sequence(1)
+            .layer(0);
+        flow(arrow, 5);
+        inner.end();
+        record_span(
+            site("matmul", Kind::OperationInt8),
+            Some(worker),
+            start,
+            clock::ticks(),
+        )
+        .sequence(1)
+        .end();
+        counter(site("depth", Kind::Counter), 3.0);
+        memory(site("arena", Kind::Memory), 100);
+        outer.end();
+        let cost = carnot_probe::Cost {
+            clock_read_ns: 10.0,
+            span_ns: 26.0,
+            recorded_span_ns: 6.0,
+            counter_ns: 14.0,
+        };
+        let trace = trace_of(&carnot_probe::drain(), &cost);
+        carnot_probe::disable();
+
+        let named = |name: &str| {
+            trace
+                .spans
+                .iter()
+                .position(|span| trace.sites[span.site as usize].name == name)
+        };
+        let (step, matmul) = (
+            named("step").expect("a step"),
+            named("matmul").expect("a matmul"),
+        );
+        assert_eq!(trace.spans[step].tokens, 2);
+        let main = trace.spans[step].thread;
+        let own = (0..trace.spans.len())
+            .find(|&i| i != step && trace.spans[i].thread == main)
+            .expect("the main thread's matmul");
+        assert_eq!(trace.spans[own].parent, Some(step as u32));
+        assert_eq!(
+            (
+                trace.spans[own].flops,
+                trace.spans[own].bytes,
+                trace.spans[own].working_set_bytes
+            ),
+            (8, 9, 10)
+        );
+        assert_eq!(trace.spans[own].arithmetic, record::Arithmetic::Int8);
+        let other = trace
+            .threads
+            .iter()
+            .find(|thread| thread.name == "worker 1")
+            .expect("the worker's track");
+        assert_eq!(other.recorded_by, Some(main));
+        assert_eq!(
+            trace.flows,
+            [record::Flow {
+                id: 5,
+                from: step as u32,
+                to: own as u32
+            }]
+        );
+        assert_eq!((trace.counters[0].value, trace.memory[0].bytes), (3.0, 100));
+        assert!(matmul > step && trace.duration_ns > 0);
+        assert_eq!(SpanTree::new(&trace).roots().len(), 2, "one root a thread");
     }
 }

@@ -1,5 +1,6 @@
 //! What the operating system says about the processor.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
@@ -47,6 +48,15 @@ pub fn read() -> Cpu {
             .map(str::to_owned)
             .collect(),
         logical_cores: crate::model_source::cores() as u32,
+        sockets: text
+            .lines()
+            .filter(|line| line.starts_with("physical id"))
+            .collect::<HashSet<_>>()
+            .len() as u32,
+        threads_per_core: fs::read_to_string(
+            "/sys/devices/system/cpu/cpu0/topology/thread_siblings_list",
+        )
+        .map_or(0, |list| count(list.trim())),
         caches: caches(Path::new("/sys/devices/system/cpu/cpu0/cache")),
     }
 }

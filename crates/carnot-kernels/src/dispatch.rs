@@ -8,7 +8,7 @@ use crate::cpu::InstructionSet;
 use crate::generic::attention::{Blocks, Query, Scratch};
 use crate::generic::format::{Affine, Byte, ByteK16, Nibble, NibbleK, PanelFormat};
 use crate::generic::matmul_float::{self, Brain, FloatFormat, Half, Single, Widened};
-use crate::generic::matmul_int::{self, Expanded, Output};
+use crate::generic::matmul_int::{self, Expanded, Output, Tiles, TilesFn};
 use crate::generic::{attention, elementwise, quantize};
 use crate::pack::{Layout, PackedMatrix};
 use crate::reference::Scalar;
@@ -68,8 +68,7 @@ pub(crate) fn table(set: InstructionSet) -> &'static Table {
 }
 
 thread_local! {
-    static PAIR: UnsafeCell<Box<Expanded<2>>> = UnsafeCell::new(Expanded::zeroed());
-    static SINGLE: UnsafeCell<Box<Expanded<1>>> = UnsafeCell::new(Expanded::zeroed());
+    static PAIR: UnsafeCell<Box<Expanded>> = UnsafeCell::new(Expanded::zeroed());
     static WIDENED: UnsafeCell<Box<Widened>> = UnsafeCell::new(Widened::zeroed());
 }
 
@@ -77,7 +76,7 @@ thread_local! {
 ///
 /// No kernel is called from a closure: a closure would not inherit the target features of the instantiation.
 #[inline(always)]
-unsafe fn int_panels<S: Simd, P: PanelFormat>(job: &Job<'_>, panels: Range<usize>) {
+unsafe fn int_panels<S: Simd, P: PanelFormat>(job: &Job<'_>, panels: Range<usize>, tiles: TilesFn) {
     let superblocks = job.weights.columns().div_ceil(P::INPUTS);
     // SAFETY: as `PanelsFn` demands; the scratch memory belongs to this thread and is not borrowed elsewhere.
     unsafe {
@@ -95,33 +94,19 @@ unsafe fn int_panels<S: Simd, P: PanelFormat>(job: &Job<'_>, panels: Range<usize
             }
             return;
         }
-        let mut panel = panels.start;
         let scratch = &mut *PAIR.with(|scratch| scratch.get());
-        while panel + 2 <= panels.end {
-            let pair = [
-                job.weights.panel(panel).as_ptr(),
-                job.weights.panel(panel + 1).as_ptr(),
-            ];
-            matmul_int::gemm::<S, P, 2>(
+        for panel in panels.clone().step_by(2) {
+            // An odd panel is multiplied beside itself, and stored once.
+            let pair = [panel, (panel + 1).min(panels.end - 1)]
+                .map(|panel| job.weights.panel(panel).as_ptr());
+            let mut out = output(job, panel);
+            out.columns = out.columns.min((panels.end - panel) * LANES);
+            matmul_int::gemm::<S, P>(
                 scratch,
                 pair,
                 superblocks,
-                job.rows,
-                job.row_count,
-                output(job, panel),
-            );
-            panel += 2;
-        }
-        if panel < panels.end {
-            let scratch = &mut *SINGLE.with(|scratch| scratch.get());
-            let one = [job.weights.panel(panel).as_ptr()];
-            matmul_int::gemm::<S, P, 1>(
-                scratch,
-                one,
-                superblocks,
-                job.rows,
-                job.row_count,
-                output(job, panel),
+                tiles,
+                (job.rows, job.row_count, out),
             );
         }
     }
@@ -267,8 +252,18 @@ macro_rules! instantiate {
             type S = $simd;
 
             $(#[target_feature(enable = $features)])?
+            unsafe fn tiles<const GROUP: usize, const MIN: bool>(chunk: &Expanded, all: Tiles) {
+                unsafe { matmul_int::tiles::<S, GROUP, MIN>(chunk, all) }
+            }
+            $(#[target_feature(enable = $features)])?
             unsafe fn int<P: PanelFormat>(job: &Job<'_>, panels: Range<usize>) {
-                unsafe { int_panels::<S, P>(job, panels) }
+                let tiles: TilesFn = match (P::GROUP, P::HAS_MIN) {
+                    (32, false) => tiles::<32, false>,
+                    (32, true) => tiles::<32, true>,
+                    (_, false) => tiles::<16, false>,
+                    (_, true) => tiles::<16, true>,
+                };
+                unsafe { int_panels::<S, P>(job, panels, tiles) }
             }
             $(#[target_feature(enable = $features)])?
             unsafe fn float<P: FloatFormat>(job: &Job<'_>, panels: Range<usize>) {
@@ -327,10 +322,10 @@ macro_rules! instantiate {
                 match layout {
                     Layout::Nibble => int::<Nibble>,
                     Layout::NibbleK => int::<NibbleK>,
-                    Layout::Byte { zero: 16 } => int::<Byte<4>>,
-                    Layout::Byte { zero: 128 } => int::<Byte<7>>,
-                    Layout::ByteK16 { zero: 4 } => int::<ByteK16<2>>,
-                    Layout::ByteK16 { zero: 32 } => int::<ByteK16<5>>,
+                    Layout::Byte { zero: 16 } => int::<Byte<16>>,
+                    Layout::Byte { zero: 128 } => int::<Byte<128>>,
+                    Layout::ByteK16 { zero: 4 } => int::<ByteK16<4>>,
+                    Layout::ByteK16 { zero: 32 } => int::<ByteK16<32>>,
                     Layout::Byte { zero } | Layout::ByteK16 { zero } => unreachable!("no layout has the zero code {zero}"),
                     Layout::Affine32 => int::<Affine<32>>,
                     Layout::Affine16 => int::<Affine<16>>,

@@ -42,6 +42,12 @@ pub struct Cpu {
     pub features: Vec<String>,
     /// Logical cores that the process may use.
     pub logical_cores: u32,
+    /// Sockets that these belong to; 0 where unknown.
+    #[serde(default)]
+    pub sockets: u32,
+    /// Hardware threads that share a core; 0 where unknown.
+    #[serde(default)]
+    pub threads_per_core: u32,
     /// Caches, from level 1 on.
     pub caches: Vec<Cache>,
 }

@@ -31,6 +31,18 @@ fn text(profile: &MachineProfile) -> String {
         "carnot machine   {} · {} cores",
         cpu.model, cpu.logical_cores
     );
+    let known = |number: u32| {
+        if number == 0 {
+            "unknown".to_owned()
+        } else {
+            number.to_string()
+        }
+    };
+    let (sockets, threads) = (known(cpu.sockets), known(cpu.threads_per_core));
+    let _ = writeln!(
+        out,
+        "topology         sockets {sockets} · hardware threads per core {threads}"
+    );
     let _ = writeln!(out, "features         {}", cpu.features.join(" "));
     let caches = cpu
         .caches

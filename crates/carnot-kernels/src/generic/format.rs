@@ -11,8 +11,10 @@ pub(crate) trait PanelFormat: Copy {
     const BYTES: usize;
     /// Inputs per scale, 16 or 32.
     const GROUP: usize;
-    /// Log2 of the zero code; `None` where a min is stored.
-    const ZERO_LOG2: Option<u32>;
+    /// The code that stands for zero; 0 where a min is stored instead.
+    const ZERO: i32;
+    /// Whether a min is stored.
+    const HAS_MIN: bool = Self::ZERO == 0;
 
     unsafe fn codes<S: Simd>(block: *const u8, quad: usize) -> S::C;
     unsafe fn scales<S: Simd>(block: *const u8, group: usize) -> S::F;
@@ -45,13 +47,13 @@ pub(crate) struct Nibble;
 #[derive(Clone, Copy)]
 pub(crate) struct NibbleK;
 
-/// `Layout::Byte` with the zero code `1 << ZERO_LOG2`.
+/// `Layout::Byte` with the zero code `ZERO`.
 #[derive(Clone, Copy)]
-pub(crate) struct Byte<const ZERO_LOG2: u32>;
+pub(crate) struct Byte<const ZERO: i32>;
 
-/// `Layout::ByteK16` with the zero code `1 << ZERO_LOG2`.
+/// `Layout::ByteK16` with the zero code `ZERO`.
 #[derive(Clone, Copy)]
-pub(crate) struct ByteK16<const ZERO_LOG2: u32>;
+pub(crate) struct ByteK16<const ZERO: i32>;
 
 /// `Layout::Affine32` and `Layout::Affine16`.
 #[derive(Clone, Copy)]
@@ -72,7 +74,7 @@ mod formats {
         const INPUTS: usize = 64;
         const BYTES: usize = 2 * F16_SCALES + 2 * 256;
         const GROUP: usize = 32;
-        const ZERO_LOG2: Option<u32> = Some(3);
+        const ZERO: i32 = 8;
 
         #[inline(always)]
         unsafe fn codes<S: Simd>(block: *const u8, quad: usize) -> S::C {
@@ -92,7 +94,7 @@ mod formats {
         const INPUTS: usize = 256;
         const BYTES: usize = 2 * F16_SCALES + 16 * LANES + 8 * 256;
         const GROUP: usize = 32;
-        const ZERO_LOG2: Option<u32> = None;
+        const ZERO: i32 = 0;
 
         #[inline(always)]
         unsafe fn codes<S: Simd>(block: *const u8, quad: usize) -> S::C {
@@ -116,11 +118,11 @@ mod formats {
         }
     }
 
-    impl<const LOG2: u32> PanelFormat for Byte<LOG2> {
+    impl<const ZERO: i32> PanelFormat for Byte<ZERO> {
         const INPUTS: usize = 64;
         const BYTES: usize = 2 * F16_SCALES + 64 * LANES;
         const GROUP: usize = 32;
-        const ZERO_LOG2: Option<u32> = Some(LOG2);
+        const ZERO: i32 = ZERO;
 
         #[inline(always)]
         unsafe fn codes<S: Simd>(block: *const u8, quad: usize) -> S::C {
@@ -136,11 +138,11 @@ mod formats {
         }
     }
 
-    impl<const LOG2: u32> PanelFormat for ByteK16<LOG2> {
+    impl<const ZERO: i32> PanelFormat for ByteK16<ZERO> {
         const INPUTS: usize = 256;
         const BYTES: usize = 2 * F16_SCALES + 16 * LANES + 256 * LANES;
         const GROUP: usize = 16;
-        const ZERO_LOG2: Option<u32> = Some(LOG2);
+        const ZERO: i32 = ZERO;
 
         #[inline(always)]
         unsafe fn codes<S: Simd>(block: *const u8, quad: usize) -> S::C {
@@ -165,7 +167,7 @@ mod formats {
         const INPUTS: usize = 64;
         const BYTES: usize = 2 * (64 / GROUP) * F32_SCALES + 64 * LANES;
         const GROUP: usize = GROUP;
-        const ZERO_LOG2: Option<u32> = None;
+        const ZERO: i32 = 0;
 
         #[inline(always)]
         unsafe fn codes<S: Simd>(block: *const u8, quad: usize) -> S::C {
