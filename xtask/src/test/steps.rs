@@ -52,11 +52,12 @@ pub const STEPS: [Step; 11] = [
         "features",
         &[
             &[
-                "test",
+                "check",
                 "--quiet",
                 "--package",
                 "carnot-probe",
                 "--no-default-features",
+                "--all-targets",
             ],
             &[
                 "check",
