@@ -209,7 +209,7 @@ fn add_event(trace: &mut Trace, event: &RecordedEvent<'_>, origin: u64) {
                 bytes,
             });
         }
-        _ => {}
+        RecordedEvent::Flow { .. } => {}
     }
 }
 

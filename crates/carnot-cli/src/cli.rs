@@ -68,7 +68,7 @@ pub struct ModelArguments {
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArguments {
     /// Divides the logits; 0 always takes the most likely token
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     pub temperature: f32,
     /// Keep only the K most likely tokens; 0 keeps all
     #[arg(long, value_name = "K", default_value_t = 0)]
@@ -168,9 +168,10 @@ pub struct ProfileArguments {
         long,
         value_delimiter = ',',
         default_value = "perfetto,html,flamegraph",
-        value_name = "FORMS"
+        value_name = "FORMS",
+        value_parser = emit
     )]
-    pub emit: Vec<String>,
+    pub emit: Vec<Emit>,
     /// Measure the machine again instead of using what is known of it
     #[arg(long)]
     pub refresh: bool,
@@ -261,7 +262,7 @@ pub struct SynthArguments {
     /// Shape: 150m, 0.5b, 1b, 3b, 8b
     #[arg(long, value_parser = preset)]
     pub preset: carnot_formats::synth::Preset,
-    /// Type of the matrices, such as Q4_0, Q4_K, Q8_0, F16
+    /// Type of the matrices, such as `Q4_0`, `Q4_K`, `Q8_0`, F16
     #[arg(long = "type", value_name = "TYPE", value_parser = block_type)]
     pub dtype: BlockType,
     /// Seed of the weights
@@ -270,6 +271,21 @@ pub struct SynthArguments {
     /// File to write
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
+}
+
+/// A form to write, or `none`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Emit(pub Option<carnot_report::Form>);
+
+fn emit(text: &str) -> Result<Emit, String> {
+    use carnot_report::Form;
+    if text == "none" {
+        return Ok(Emit(None));
+    }
+    let names = || Form::ALL.map(Form::name).join(", ");
+    Form::from_name(text)
+        .map(|form| Emit(Some(form)))
+        .ok_or_else(|| format!("expected one of {}, none", names()))
 }
 
 fn positive(text: &str) -> Result<usize, String> {

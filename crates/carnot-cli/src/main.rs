@@ -12,6 +12,7 @@ mod printer;
 
 use std::process::ExitCode;
 
+use carnot_engine::EngineError;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
@@ -19,6 +20,8 @@ use crate::printer::Printer;
 
 /// Something failed.
 const FAILED: u8 = 1;
+/// The command line asks for what there is not.
+const WRONG_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -35,7 +38,14 @@ fn main() -> ExitCode {
         Err(error) if printer::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             printer.error(&error);
-            ExitCode::from(FAILED)
+            ExitCode::from(exit_code(&error))
         }
+    }
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref() {
+        Some(EngineError::InvalidParameter { .. }) => WRONG_USAGE,
+        _ => FAILED,
     }
 }

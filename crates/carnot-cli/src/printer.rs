@@ -12,6 +12,10 @@ pub struct Printer {
     colour: Colour,
 }
 
+#[expect(
+    clippy::unused_self,
+    reason = "who may print is who was handed the printer"
+)]
 impl Printer {
     /// Colour where standard output is a terminal and `NO_COLOR` is not set.
     pub fn new() -> Self {
@@ -67,6 +71,7 @@ impl Printer {
 }
 
 /// What a progress bar counts.
+#[derive(Clone, Copy, Debug)]
 pub enum Unit {
     /// Bytes.
     Bytes,

@@ -107,7 +107,7 @@ impl Bench {
         } else {
             self.f32
         };
-        self.line(
+        line(
             name,
             seconds,
             operations / peak,
@@ -160,7 +160,7 @@ impl Bench {
             let visible: usize = (position + 1..=position + tokens).sum();
             let operations = (4 * 64 * 32 * visible) as f64 / seconds;
             let bytes = (shape.token_bytes() * (position + tokens)) as f64 / seconds;
-            self.line(
+            line(
                 &name,
                 seconds,
                 operations / self.f32,
@@ -184,23 +184,15 @@ impl Bench {
         times.sort_by(f64::total_cmp);
         times[times.len() / 2]
     }
+}
 
-    fn line(
-        &self,
-        name: &str,
-        seconds: f64,
-        of_peak: f64,
-        of_bandwidth: f64,
-        operations: f64,
-        bytes: f64,
-    ) {
-        println!(
-            "{name:<48} {:>10.1} µs {:>8.1} GOPS {:>4.0} %{:>8.1} GB/s {:>4.0} %",
-            seconds * 1e6,
-            operations / 1e9,
-            of_peak * 100.0,
-            bytes / 1e9,
-            of_bandwidth * 100.0
-        );
-    }
+fn line(name: &str, seconds: f64, of_peak: f64, of_bandwidth: f64, operations: f64, bytes: f64) {
+    println!(
+        "{name:<48} {:>10.1} µs {:>8.1} GOPS {:>4.0} %{:>8.1} GB/s {:>4.0} %",
+        seconds * 1e6,
+        operations / 1e9,
+        of_peak * 100.0,
+        bytes / 1e9,
+        of_bandwidth * 100.0
+    );
 }

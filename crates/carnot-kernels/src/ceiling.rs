@@ -26,10 +26,10 @@ pub fn peak(compute: &Compute, arithmetic: Arithmetic, time: Duration, repeats: 
     let threads = compute.pool().threads() as u64;
     let run = |rounds: u64| {
         let start = Instant::now();
-        // SAFETY: the table was chosen for this processor.
-        compute
-            .pool()
-            .run(|_| _ = black_box(unsafe { kernel(black_box(rounds)) }));
+        compute.pool().run(|_| {
+            // SAFETY: the table was chosen for this processor.
+            black_box(unsafe { kernel(black_box(rounds)) });
+        });
         (rounds * operations * threads) as f64 / start.elapsed().as_secs_f64()
     };
     let rounds = (run(20_000) * time.as_secs_f64()) as u64 / operations / threads;

@@ -159,7 +159,7 @@ impl Compute {
                     weight,
                     epsilon,
                     floats,
-                )
+                );
             }
         });
     }
@@ -254,9 +254,9 @@ impl Compute {
             unsafe { (self.table.add)(x.part(range.clone()), &y[range]) }
         };
         if parts == 1 {
-            part(0)
+            part(0);
         } else {
-            self.pool.run(part)
+            self.pool.run(part);
         }
     }
 

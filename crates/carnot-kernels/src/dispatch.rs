@@ -94,7 +94,7 @@ unsafe fn int_panels<S: Simd, P: PanelFormat>(job: &Job<'_>, panels: Range<usize
             }
             return;
         }
-        let scratch = &mut *PAIR.with(|scratch| scratch.get());
+        let scratch = &mut *PAIR.with(std::cell::UnsafeCell::get);
         for panel in panels.clone().step_by(2) {
             // An odd panel is multiplied beside itself, and stored once.
             let pair = [panel, (panel + 1).min(panels.end - 1)]
@@ -120,7 +120,7 @@ unsafe fn float_panels<S: Simd, P: FloatFormat>(job: &Job<'_>, panels: Range<usi
     unsafe {
         let mut panel = panels.start;
         if job.row_count > matmul_float::GEMV_ROWS {
-            let scratch = &mut *WIDENED.with(|scratch| scratch.get());
+            let scratch = &mut *WIDENED.with(std::cell::UnsafeCell::get);
             while panel + 2 <= panels.end {
                 let pair = [
                     job.weights.panel(panel).as_ptr(),
@@ -227,7 +227,7 @@ impl FewRows {
                     from.as_ptr(),
                     self.target.start.add(row * self.target.stride),
                     columns,
-                )
+                );
             };
         }
     }

@@ -26,6 +26,10 @@
     unsafe_code,
     reason = "vector intrinsics and the disjoint writes of a thread pool need it; each block says why it is sound"
 )]
+#![expect(
+    clippy::inline_always,
+    reason = "an algorithm over `Simd` must inline into the function that has the target features"
+)]
 
 pub mod activations;
 pub mod aligned;

@@ -16,8 +16,9 @@ use crate::clock::ticks;
 
 /// How long a worker spins before it parks.
 const SPIN: Duration = Duration::from_millis(20);
-/// Spins between two looks at the clock.
-const SPINS_PER_LOOK: u32 = 1 << 12;
+/// Spins between two offers of the core to other threads: a few microseconds, so that a busy neighbour or too many
+/// workers cost their share of the cores and not whole time slices.
+const SPINS_PER_YIELD: u32 = 1 << 7;
 
 /// When one worker was busy with the last task, in [`ticks`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -181,7 +182,7 @@ impl Pool {
             let mut spins = 0_u32;
             while slot.done.load(Ordering::Acquire) != generation {
                 spins = spins.wrapping_add(1);
-                if spins.is_multiple_of(SPINS_PER_LOOK) {
+                if spins.is_multiple_of(SPINS_PER_YIELD) {
                     thread::yield_now();
                 }
                 std::hint::spin_loop();
@@ -276,7 +277,7 @@ fn next_generation(shared: &Shared, slot: &Slot, seen: u64) -> u64 {
         }
         std::hint::spin_loop();
         spins = spins.wrapping_add(1);
-        if !spins.is_multiple_of(SPINS_PER_LOOK) {
+        if !spins.is_multiple_of(SPINS_PER_YIELD) {
             continue;
         }
         thread::yield_now();

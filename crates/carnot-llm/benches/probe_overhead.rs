@@ -61,9 +61,9 @@ fn tokens_for_a_quarter_second(engine: &mut LlmEngine) -> usize {
 fn ratio(engine: &mut LlmEngine, tokens: usize, on_first: bool) -> f64 {
     let mut timed = |on: bool| {
         if on {
-            carnot_probe::enable()
+            carnot_probe::enable();
         } else {
-            carnot_probe::disable()
+            carnot_probe::disable();
         }
         let seconds = decode(engine, tokens);
         carnot_probe::drain();

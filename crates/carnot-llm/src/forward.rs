@@ -211,34 +211,39 @@ impl Model {
     }
 
     fn attention(&mut self, index: usize, spans: &[Span<'_>], space: &mut Workspace) {
-        let config = self.weights.file.config();
-        let (heads, kv_heads, head_dim) = (config.heads, config.kv_heads, config.head_dim);
+        self.project(index, space);
+        self.attend(index, spans, space);
+        self.attention_out(index, space);
+    }
+
+    /// Norm, and queries, keys and values.
+    fn project(&self, index: usize, space: &mut Workspace) {
+        let config = self.config();
         let rows = space.x.len() / config.hidden;
         let layer = &self.weights.layers[index];
-        let at = |site: SiteId| (site, Some(index));
         let (compute, recorder, sites) = (&self.compute, &self.recorder, &self.sites);
-
-        space.normed.reshape(rows, config.hidden);
         let int8 = [&layer.q, &layer.k, &layer.v]
             .iter()
             .any(|matrix| wants_int8(matrix.layout()));
+        space.normed.reshape(rows, config.hidden);
         recorder.operation(
             compute,
-            at(sites.norm),
+            (sites.norm, Some(index)),
             elementwise(space.x.len(), 4),
             || {
+                let epsilon = config.rms_norm_epsilon;
                 compute.rms_norm_into(
                     &space.x,
                     &layer.attention_norm,
-                    config.rms_norm_epsilon,
+                    epsilon,
                     int8,
                     &mut space.normed,
                 );
             },
         );
-        resize(&mut space.q, rows * heads * head_dim);
-        resize(&mut space.k, rows * kv_heads * head_dim);
-        resize(&mut space.v, rows * kv_heads * head_dim);
+        resize(&mut space.q, rows * layer.q.rows());
+        resize(&mut space.k, rows * layer.k.rows());
+        resize(&mut space.v, rows * layer.v.rows());
         let mut products = [
             Product {
                 weights: &layer.q,
@@ -254,11 +259,18 @@ impl Model {
             },
         ];
         let work = matmul_work(&products, rows);
-        recorder.operation(compute, at(sites.qkv), work, || {
-            compute.matmul(&space.normed, &mut products)
+        recorder.operation(compute, (sites.qkv, Some(index)), work, || {
+            compute.matmul(&space.normed, &mut products);
         });
+    }
 
+    /// Positions into queries and keys, keys and values into the cache, and what each query finds there.
+    fn attend(&mut self, index: usize, spans: &[Span<'_>], space: &mut Workspace) {
+        let config = self.weights.file.config();
+        let (heads, kv_heads, head_dim) = (config.heads, config.kv_heads, config.head_dim);
+        let layer = &self.weights.layers[index];
         let cache = &mut self.cache[index];
+        let (compute, recorder, sites) = (&self.compute, &self.recorder, &self.sites);
         let rotation = Rotation {
             cos: &space.cos,
             sin: &space.sin,
@@ -266,7 +278,7 @@ impl Model {
             interleaved: config.rope.style == RopeStyle::Interleaved,
         };
         let work = elementwise(space.q.len() + space.k.len(), 3);
-        recorder.operation(compute, at(sites.rope), work, || {
+        recorder.operation(compute, (sites.rope, Some(index)), work, || {
             adjust_heads(
                 compute,
                 layer,
@@ -279,23 +291,28 @@ impl Model {
             compute.rotate(&mut space.k, kv_heads, head_dim, &rotation);
             compute.store_kv(cache, self.shape, spans, &space.k, &space.v);
         });
-        resize(&mut space.attended, rows * heads * head_dim);
-        recorder.operation(
-            compute,
-            at(sites.attention),
-            attention_work(spans, heads, self.shape),
-            || {
-                compute.attention(
-                    cache,
-                    self.shape,
-                    heads,
-                    &space.q,
-                    spans,
-                    &mut space.attended,
-                );
-            },
-        );
-        space.attention_in.reshape(rows, heads * head_dim);
+        resize(&mut space.attended, space.q.len());
+        let work = attention_work(spans, heads, self.shape);
+        recorder.operation(compute, (sites.attention, Some(index)), work, || {
+            compute.attention(
+                cache,
+                self.shape,
+                heads,
+                &space.q,
+                spans,
+                &mut space.attended,
+            );
+        });
+    }
+
+    /// The attended values back into the residual stream.
+    fn attention_out(&self, index: usize, space: &mut Workspace) {
+        let config = self.config();
+        let rows = space.x.len() / config.hidden;
+        let weights = &self.weights.layers[index].attention_out;
+        let at = |site: SiteId| (site, Some(index));
+        let (compute, recorder, sites) = (&self.compute, &self.recorder, &self.sites);
+        space.attention_in.reshape(rows, weights.columns());
         recorder.operation(
             compute,
             at(sites.quantize),
@@ -303,25 +320,27 @@ impl Model {
             || {
                 compute.copy_into(
                     &space.attended,
-                    wants_int8(layer.attention_out.layout()),
+                    wants_int8(weights.layout()),
                     &mut space.attention_in,
                 );
             },
         );
         resize(&mut space.delta, rows * config.hidden);
         let mut products = [Product {
-            weights: &layer.attention_out,
+            weights,
             out: &mut space.delta,
         }];
         let work = matmul_work(&products, rows);
         recorder.operation(compute, at(sites.attention_out), work, || {
-            compute.matmul(&space.attention_in, &mut products)
+            compute.matmul(&space.attention_in, &mut products);
         });
         recorder.operation(
             compute,
             at(sites.add),
             elementwise(space.x.len(), 1),
-            || compute.add(&mut space.x, &space.delta),
+            || {
+                compute.add(&mut space.x, &space.delta);
+            },
         );
     }
 
@@ -361,7 +380,7 @@ impl Model {
         ];
         let work = matmul_work(&products, rows);
         recorder.operation(compute, at(sites.gate_up), work, || {
-            compute.matmul(&space.normed, &mut products)
+            compute.matmul(&space.normed, &mut products);
         });
         space.feed_forward_in.reshape(rows, config.feed_forward);
         recorder.operation(
@@ -383,7 +402,7 @@ impl Model {
         }];
         let work = matmul_work(&products, rows);
         recorder.operation(compute, at(sites.down), work, || {
-            compute.matmul(&space.feed_forward_in, &mut products)
+            compute.matmul(&space.feed_forward_in, &mut products);
         });
         recorder.operation(
             compute,
@@ -428,7 +447,7 @@ impl Model {
         }];
         let work = matmul_work(&products, chosen.len());
         recorder.operation(compute, (sites.output, None), work, || {
-            compute.matmul(&space.normed, &mut products)
+            compute.matmul(&space.normed, &mut products);
         });
     }
 }

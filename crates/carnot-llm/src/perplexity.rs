@@ -185,7 +185,9 @@ mod tests {
     #[test]
     fn the_standard_error_is_that_of_a_mean() {
         let mut tally = Tally::default();
-        [1.0, 2.0, 3.0, 4.0].map(|x| tally.add(x));
+        for value in [1.0, 2.0, 3.0, 4.0] {
+            tally.add(value);
+        }
         assert_eq!(tally.mean(), 2.5);
         assert!((tally.standard_error() - (1.25_f64 / 3.0).sqrt()).abs() < 1e-12);
     }

@@ -58,10 +58,10 @@ impl Weights {
         let output_norm = loader.vector("output_norm.weight")?;
         progress(count + 1, count + 1);
         Ok(Self {
+            file,
             layers,
             output_norm,
             output,
-            file,
         })
     }
 

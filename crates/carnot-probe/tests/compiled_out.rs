@@ -19,8 +19,9 @@ fn instructions(assembly: &str, function: &str) -> Vec<String> {
         .collect()
 }
 
-fn assembly(features: &[&str]) -> String {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled-out");
+/// Builds in a folder of its own for each set of features: a fresh build writes no assembly, and must not find another's.
+fn assembly(name: &str, features: &[&str]) -> String {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let output = Command::new(env!("CARGO"))
         .args([
             "rustc",
@@ -64,7 +65,7 @@ fn newest_assembly(folder: &Path) -> PathBuf {
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn a_span_without_the_feature_is_nothing() {
-    let off = assembly(&[]);
+    let off = assembly("compiled-out", &[]);
     let merged = off.contains("with_probe = without_probe")
         || off.contains(".set with_probe, without_probe")
         || off.contains(".set without_probe, with_probe")
@@ -75,7 +76,7 @@ fn a_span_without_the_feature_is_nothing() {
             instructions(&off, "without_probe")
         );
     }
-    let on = assembly(&["--features", "record"]);
+    let on = assembly("compiled-in", &["--features", "record"]);
     assert_ne!(
         instructions(&on, "with_probe"),
         instructions(&on, "without_probe"),

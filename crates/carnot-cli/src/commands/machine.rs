@@ -128,8 +128,8 @@ fn threads_header(threads: impl Iterator<Item = u32>) -> String {
 /// Caches and working sets come in powers of two: `48 KiB`, `2 MiB`.
 fn kib(bytes: u64) -> String {
     match bytes {
-        ..0x10_0000 => format!("{} KiB", bytes >> 10),
-        ..0x4000_0000 => format!("{} MiB", bytes >> 20),
+        0..0x10_0000 => format!("{} KiB", bytes >> 10),
+        0x10_0000..0x4000_0000 => format!("{} MiB", bytes >> 20),
         _ => format!("{} GiB", bytes >> 30),
     }
 }

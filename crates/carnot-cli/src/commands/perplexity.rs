@@ -1,5 +1,6 @@
 //! `carnot perplexity`: the instrument that judges every later optimisation.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
@@ -39,6 +40,7 @@ struct Report {
 
 /// How far the run is from a base run, token by token.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the JSON")]
 struct Divergence {
     perplexity: f64,
     /// Mean difference of the logarithms of perplexity, paired, and its standard error.
@@ -322,7 +324,8 @@ impl Report {
             self.protocol
         );
         if let Some(base) = &self.base {
-            text += &format!(
+            let _ = write!(
+                text,
                 "base            {:.4}\nln ratio        {:+.5} ± {:.5}, paired\nKL divergence   {:.6} ± {:.6} nats, p99 {:.5}\nsame top token  {:.2} %\n",
                 base.perplexity,
                 base.ln_ratio,

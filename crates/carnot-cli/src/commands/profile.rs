@@ -24,7 +24,7 @@ const PROMPT_TOKENS: usize = 128;
 const PROMPT: &str = include_str!("profile_prompt.txt");
 
 pub fn execute(arguments: &ProfileArguments, printer: &Printer) -> anyhow::Result<()> {
-    let forms = forms(&arguments.emit)?;
+    let forms: Vec<Form> = arguments.emit.iter().filter_map(|emit| emit.0).collect();
     let threads = arguments
         .model
         .threads
@@ -39,7 +39,7 @@ pub fn execute(arguments: &ProfileArguments, printer: &Printer) -> anyhow::Resul
     let trace = record(arguments, &mut engine, printer)?;
 
     let info = engine.model();
-    let mut run = RunInfo {
+    let run = RunInfo {
         model: model_source::summary(info),
         threads: threads as u32,
         instructions: engine.loaded().compute().instruction_set().to_string(),
@@ -55,7 +55,6 @@ pub fn execute(arguments: &ProfileArguments, printer: &Printer) -> anyhow::Resul
             .collect(),
         ..RunInfo::default()
     };
-    run.model.bytes = run.model.bytes.max(1);
     let analysis = analyze(&trace, &machine, &run);
     write(&forms, &arguments.output, &analysis, &trace)?;
     printer.result(&match arguments.format {
@@ -152,20 +151,6 @@ fn built_in_prompt(engine: &LlmEngine, length: usize) -> anyhow::Result<Vec<u32>
     }
     tokens.truncate(length);
     Ok(tokens)
-}
-
-fn forms(names: &[String]) -> anyhow::Result<Vec<Form>> {
-    let names = names
-        .iter()
-        .map(|name| name.trim())
-        .filter(|name| !matches!(*name, "" | "none"));
-    let all = || Form::ALL.map(Form::name).join(", ");
-    names
-        .map(|name| {
-            Form::from_name(name)
-                .with_context(|| format!("--emit {name}: expected one of {}, none", all()))
-        })
-        .collect()
 }
 
 fn write(forms: &[Form], folder: &Path, analysis: &Analysis, trace: &Trace) -> anyhow::Result<()> {

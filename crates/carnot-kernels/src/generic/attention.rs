@@ -274,8 +274,8 @@ unsafe fn add_rows<S: Simd, const ROWS: usize, const VECTORS: usize>(
             for position in 0..KV_BLOCK {
                 let line = value.add(position * blocks.head_dim);
                 let mut values = [S::load_f16(line); VECTORS];
-                for vector in 1..VECTORS {
-                    values[vector] = S::load_f16(line.add(vector * LANES));
+                for (vector, values) in values.iter_mut().enumerate().skip(1) {
+                    *values = S::load_f16(line.add(vector * LANES));
                 }
                 for (row, acc) in acc.iter_mut().enumerate() {
                     let weight = S::splat(*weights.add(row * TILE + position));

@@ -89,7 +89,7 @@ pub(crate) unsafe fn add<S: Simd>(x: &mut [f32], y: &[f32]) {
                 S::store(
                     to.add(at),
                     S::add(S::load(to.add(at)), S::load(y.as_ptr().add(at))),
-                )
+                );
             },
             |at| *to.add(at) += y[at],
         );
@@ -157,7 +157,7 @@ pub(crate) unsafe fn scale<S: Simd>(x: &mut [f32], factor: f32) {
                 S::store(
                     from.add(at),
                     S::mul(S::load(from.add(at)), S::splat(factor)),
-                )
+                );
             },
             |at| *from.add(at) *= factor,
         );

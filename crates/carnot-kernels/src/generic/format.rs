@@ -60,10 +60,6 @@ pub(crate) struct ByteK16<const ZERO: i32>;
 pub(crate) struct Affine<const GROUP: usize>;
 
 #[expect(
-    clippy::inline_always,
-    reason = "formats must inline into the kernel of each instruction set"
-)]
-#[expect(
     clippy::undocumented_unsafe_blocks,
     reason = "offsets follow the layout; the contract is the trait's"
 )]

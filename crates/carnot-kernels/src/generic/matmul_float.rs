@@ -29,10 +29,6 @@ pub(crate) struct Brain;
 pub(crate) struct Single;
 
 #[expect(
-    clippy::inline_always,
-    reason = "formats must inline into the kernel of each instruction set"
-)]
-#[expect(
     clippy::undocumented_unsafe_blocks,
     reason = "the contract is the trait's"
 )]

@@ -67,8 +67,7 @@ impl Layout {
     pub fn header_bytes(self) -> usize {
         match self {
             Self::Nibble | Self::Byte { .. } => 2 * LANES * 2,
-            Self::NibbleK => 2 * LANES * 2 + 2 * 8 * LANES,
-            Self::ByteK16 { .. } => 2 * LANES * 2 + 16 * LANES,
+            Self::NibbleK | Self::ByteK16 { .. } => 2 * LANES * 2 + 16 * LANES,
             Self::Affine32 => 2 * 2 * LANES * 4,
             Self::Affine16 => 2 * 4 * LANES * 4,
             Self::F16 | Self::Bf16 | Self::F32 => 0,

@@ -28,10 +28,6 @@ unsafe fn lanes<T: Copy, const N: usize>(from: *const T) -> [T; N] {
     unsafe { from.cast::<[T; N]>().read_unaligned() }
 }
 
-#[expect(
-    clippy::inline_always,
-    reason = "each instruction set must inline into its instantiation"
-)]
 impl Simd for Scalar {
     type F = F;
     type I = [i32; LANES];
@@ -85,7 +81,7 @@ impl Simd for Scalar {
         // SAFETY: as the trait demands.
         unsafe {
             to.cast::<[i8; LANES]>()
-                .write_unaligned(value.map(|x| x.round_ties_even() as i8))
+                .write_unaligned(value.map(|x| x.round_ties_even() as i8));
         }
     }
     #[inline(always)]

@@ -17,10 +17,6 @@ const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 ///
 /// `maddubs` would saturate at 16 bits, so even and odd bytes are widened and multiplied apart.
 #[inline(always)]
-#[expect(
-    clippy::inline_always,
-    reason = "each instruction set must inline into its instantiation"
-)]
 unsafe fn dot_by_halves(sums: __m256i, codes: __m256i, quad: __m256i) -> __m256i {
     // SAFETY: the caller promises AVX2.
     unsafe {
@@ -34,10 +30,6 @@ unsafe fn dot_by_halves(sums: __m256i, codes: __m256i, quad: __m256i) -> __m256i
     }
 }
 
-#[expect(
-    clippy::inline_always,
-    reason = "each instruction set must inline into its instantiation"
-)]
 #[expect(
     clippy::undocumented_unsafe_blocks,
     reason = "every block only forwards the contract of the trait to one or two intrinsics"

@@ -11,10 +11,6 @@ pub(crate) struct Avx512;
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
 #[expect(
-    clippy::inline_always,
-    reason = "each instruction set must inline into its instantiation"
-)]
-#[expect(
     clippy::undocumented_unsafe_blocks,
     reason = "every block only forwards the contract of the trait to one intrinsic"
 )]
