@@ -118,7 +118,12 @@ pub struct RunArguments {
     #[arg(long, value_name = "MESSAGE")]
     pub chat: Option<String>,
     /// A system message before the user's
-    #[arg(long, requires = "chat", value_name = "MESSAGE")]
+    #[arg(
+        long,
+        requires = "chat",
+        conflicts_with = "prompt",
+        value_name = "MESSAGE"
+    )]
     pub system: Option<String>,
     /// Most tokens to generate
     #[arg(short = 'n', long, default_value_t = 256)]

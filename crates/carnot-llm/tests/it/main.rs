@@ -1,6 +1,10 @@
 //! The crate from outside: logits against an independent forward pass, ways to cut the same work, and requests good and bad.
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+#![expect(
+    clippy::print_stdout,
+    reason = "distances are measured here, and shown with --no-capture"
+)]
 
 mod batching;
 mod goldens;

@@ -80,7 +80,9 @@ fn finish(engine: &mut LlmEngine) -> Outcome {
     while !engine.is_idle() {
         engine.step(&mut events).unwrap();
     }
-    events.into_iter().for_each(|event| outcome.add(event));
+    for event in events {
+        outcome.add(event);
+    }
     outcome
 }
 

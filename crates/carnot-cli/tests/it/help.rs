@@ -1,0 +1,50 @@
+//! What `--help` says, whole: a flag that appears, disappears or changes its default is seen here.
+
+use crate::carnot;
+
+fn help(arguments: &[&str]) -> String {
+    carnot(&[arguments, &["--help"]].concat()).success()
+}
+
+#[test]
+fn carnot_itself() {
+    insta::assert_snapshot!(help(&[]));
+}
+
+#[test]
+fn run() {
+    insta::assert_snapshot!(help(&["run"]));
+}
+
+#[test]
+fn profile() {
+    insta::assert_snapshot!(help(&["profile"]));
+}
+
+#[test]
+fn machine() {
+    insta::assert_snapshot!(help(&["machine"]));
+}
+
+#[test]
+fn perplexity() {
+    insta::assert_snapshot!(help(&["perplexity"]));
+}
+
+#[test]
+fn synth() {
+    insta::assert_snapshot!(help(&["synth"]));
+}
+
+#[test]
+fn the_version_is_a_line() {
+    let expected = concat!("carnot ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(carnot(&["--version"]).success(), expected);
+}
+
+#[test]
+fn no_command_is_wrong_usage() {
+    carnot(&[]).failure(2, &["Usage: carnot <COMMAND>"]);
+    carnot(&["dance"]).failure(2, &["dance", "--help"]);
+    carnot(&["run", "--no-such-flag"]).failure(2, &["--no-such-flag"]);
+}
