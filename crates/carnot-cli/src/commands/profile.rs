@@ -18,6 +18,9 @@ use crate::generation::{Generation, generate};
 use crate::printer::Printer;
 use crate::{interrupt, machine, model_source};
 
+/// Ends the report for people.
+const NEXT: &str =
+    "next      carnot run -p 'def fibonacci(n):' · carnot machine · carnot profile MODEL.gguf\n";
 /// Tokens of the built-in prompt.
 const PROMPT_TOKENS: usize = 128;
 /// Repeated to whatever length is asked for.
@@ -59,7 +62,7 @@ pub fn execute(arguments: &ProfileArguments, printer: &Printer) -> anyhow::Resul
     write(&forms, &arguments.output, &analysis, &trace)?;
     printer.result(&match arguments.format {
         Format::Json => json::render(&analysis),
-        Format::Text => text::render(&analysis, printer.colour()),
+        Format::Text => text::render(&analysis, printer.colour()) + NEXT,
     })?;
     Ok(())
 }
