@@ -28,6 +28,9 @@ const PROMPT: &str = include_str!("profile_prompt.txt");
 
 pub fn execute(arguments: &ProfileArguments, printer: &Printer) -> anyhow::Result<()> {
     let forms: Vec<Form> = arguments.emit.iter().filter_map(|emit| emit.0).collect();
+    if !forms.is_empty() {
+        make_folder(&arguments.output)?;
+    }
     let threads = arguments
         .model
         .threads
@@ -156,10 +159,12 @@ fn built_in_prompt(engine: &LlmEngine, length: usize) -> anyhow::Result<Vec<u32>
     Ok(tokens)
 }
 
+/// The folder for the files, made before the work so that a wrong one costs none.
+fn make_folder(folder: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))
+}
+
 fn write(forms: &[Form], folder: &Path, analysis: &Analysis, trace: &Trace) -> anyhow::Result<()> {
-    if !forms.is_empty() {
-        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    }
     for form in forms {
         let path = folder.join(form.file_name());
         fs::write(&path, form.render(analysis, trace))
