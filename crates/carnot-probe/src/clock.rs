@@ -97,21 +97,25 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_calibrated_interval_agrees_with_the_system_clock() {
-        start();
+    /// How far the calibrated length of an interval is from the system clock's, as a share of it.
+    fn disagreement() -> f64 {
         let (begin, from) = (Instant::now(), ticks());
         while begin.elapsed() < Duration::from_millis(20) {
             std::hint::spin_loop();
         }
         let (elapsed, to) = (begin.elapsed().as_nanos() as f64, ticks());
         let scale = calibrate();
-        let measured = (scale.ns(to) - scale.ns(from)) as f64;
-        // The two clocks are read one after the other, so a preemption between them may add a little.
-        assert!(
-            (measured / elapsed - 1.0).abs() < 0.2,
-            "{measured} ns for {elapsed} ns"
-        );
+        ((scale.ns(to) - scale.ns(from)) as f64 / elapsed - 1.0).abs()
+    }
+
+    #[test]
+    fn a_calibrated_interval_agrees_with_the_system_clock() {
+        start();
+        // The clocks are read one after the other, and a busy machine may put anything between; not ten times, though.
+        let best = (0..10)
+            .map(|_| disagreement())
+            .fold(f64::INFINITY, f64::min);
+        assert!(best < 0.01, "the clocks differ by {best}");
     }
 
     #[test]
