@@ -150,6 +150,7 @@ impl Compute {
         quantized: bool,
         out: &mut Activations,
     ) {
+        assert_eq!(weight.len(), out.columns(), "weights of a norm");
         self.fill(out, quantized, x.len(), |row, floats| {
             let columns = floats.len();
             // SAFETY: the table was chosen for this processor; lengths are equal.
@@ -262,6 +263,7 @@ impl Compute {
 
     /// RMS-normalises every head of every row in place (Qwen3's query and key norms).
     pub fn norm_heads(&self, x: &mut [f32], head_dim: usize, weight: &[f32], epsilon: f32) {
+        assert_eq!(weight.len(), head_dim, "weights of a head's norm");
         let mut normed = vec![0.0; head_dim];
         for head in x.chunks_exact_mut(head_dim) {
             // SAFETY: the table was chosen for this processor; lengths are equal.

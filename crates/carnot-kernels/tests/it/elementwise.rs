@@ -36,6 +36,19 @@ fn rms_norm_matches_its_formula() {
 }
 
 #[test]
+#[should_panic(expected = "weights of a norm")]
+fn a_norm_with_too_few_weights_is_refused() {
+    let compute = carnot_kernels::Compute::new(1);
+    compute.rms_norm_into(
+        &[1.0; 64],
+        &[1.0; 16],
+        1e-5,
+        false,
+        &mut Activations::new(1, 64),
+    );
+}
+
+#[test]
 fn silu_gate_matches_its_formula() {
     for compute in machines() {
         for length in LENGTHS {
