@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use carnot_kernels::blocks::quantize;
 use carnot_kernels::ceiling::{Arithmetic, peak, read_bandwidth};
 use carnot_kernels::{
-    Activations, BlockType, Compute, KvLayer, KvShape, PackedMatrix, Product, Span,
+    Activations, BlockType, Compute, Forms, KvLayer, KvShape, PackedMatrix, Product, Span,
 };
 
 struct Bench {
@@ -87,7 +87,8 @@ impl Bench {
         );
         let weights: Vec<PackedMatrix> = vec![packed; copies];
         let mut x = Activations::new(rows, inputs);
-        self.compute.copy_into(&row.repeat(rows), true, &mut x);
+        self.compute
+            .copy_into(&row.repeat(rows), Forms::of([&weights[0]]), &mut x);
         let mut out = vec![0.0; rows * outputs];
         let seconds = self.median(|| {
             for weights in &weights {

@@ -3,11 +3,12 @@
 //! Everything here is safe: slices in, slices out. Work too small to be worth a fork runs on the caller alone.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
-use crate::activations::{Activations, GROUP, QuantizedRow};
+use crate::activations::{Activations, Forms, GROUP, INT_CHUNK, Target};
 use crate::cpu::InstructionSet;
 use crate::dispatch::{Job, Table, table};
-use crate::generic::attention::{Blocks, QUERY_ROWS, Query, Scratch};
+use crate::generic::attention::{Blocks, QUERY_ROWS, Query, Scratch, merge};
 use crate::generic::elementwise::rope;
 use crate::kv::{BLOCK_TOKENS, KvLayer, KvShape};
 use crate::pack::PackedMatrix;
@@ -61,6 +62,8 @@ thread_local! {
     /// One token's keys and values as half floats.
     static HALVES: RefCell<Vec<u16>> = RefCell::default();
     static SCRATCH: RefCell<Scratch> = RefCell::default();
+    /// One row of activations on its way into a tile.
+    static ROW: RefCell<Vec<f32>> = RefCell::default();
 }
 
 impl Compute {
@@ -110,7 +113,14 @@ impl Compute {
                 rows * product.weights.rows(),
                 "outputs of a matmul"
             );
+            let needed = Forms::of([product.weights]);
+            let filled = activations.forms();
+            assert!(
+                (filled.int8 || !needed.int8) && (filled.f32 || !needed.f32),
+                "the form of the activations that the weights read was filled"
+            );
         }
+        activations.check_arranged(self.table.tile, self.table.float_tile);
         if rows == 0 {
             return;
         }
@@ -126,9 +136,7 @@ impl Compute {
                 if !panels.is_empty() {
                     let job = Job {
                         weights,
-                        // SAFETY: there is a row 0, and the activations outlive the call.
-                        rows: unsafe { activations.pointers(0) },
-                        row_count: rows,
+                        activations,
                         out: target.as_ptr(),
                         out_stride: weights.rows(),
                     };
@@ -141,17 +149,17 @@ impl Compute {
         });
     }
 
-    /// Fills `out` with RMS-normalised rows of `x`, quantised as well when `quantized`.
+    /// Fills `out`, in `forms`, with RMS-normalised rows of `x`.
     pub fn rms_norm_into(
         &self,
         x: &[f32],
         weight: &[f32],
         epsilon: f32,
-        quantized: bool,
+        forms: Forms,
         out: &mut Activations,
     ) {
         assert_eq!(weight.len(), out.columns(), "weights of a norm");
-        self.fill(out, quantized, x.len(), |row, floats| {
+        self.fill(out, forms, x.len(), |row, floats| {
             let columns = floats.len();
             // SAFETY: the table was chosen for this processor; lengths are equal.
             unsafe {
@@ -165,17 +173,17 @@ impl Compute {
         });
     }
 
-    /// Fills `out` with rows of `x`, quantised as well when `quantized`.
-    pub fn copy_into(&self, x: &[f32], quantized: bool, out: &mut Activations) {
-        self.fill(out, quantized, x.len(), |row, floats| {
+    /// Fills `out`, in `forms`, with rows of `x`.
+    pub fn copy_into(&self, x: &[f32], forms: Forms, out: &mut Activations) {
+        self.fill(out, forms, x.len(), |row, floats| {
             floats.copy_from_slice(&x[row * floats.len()..(row + 1) * floats.len()]);
         });
     }
 
-    /// Fills `out` with rows of `silu(gate) · up`, quantised as well when `quantized`.
-    pub fn silu_gate_into(&self, gate: &[f32], up: &[f32], quantized: bool, out: &mut Activations) {
+    /// Fills `out`, in `forms`, with rows of `silu(gate) · up`.
+    pub fn silu_gate_into(&self, gate: &[f32], up: &[f32], forms: Forms, out: &mut Activations) {
         assert_eq!(gate.len(), up.len(), "gate and up are of one shape");
-        self.fill(out, quantized, gate.len(), |row, floats| {
+        self.fill(out, forms, gate.len(), |row, floats| {
             let range = row * floats.len()..(row + 1) * floats.len();
             // SAFETY: the table was chosen for this processor; lengths are equal.
             unsafe { (self.table.silu_gate)(&gate[range.clone()], &up[range], floats) }
@@ -185,47 +193,31 @@ impl Compute {
     fn fill(
         &self,
         out: &mut Activations,
-        quantized: bool,
+        forms: Forms,
         length: usize,
         row_into: impl Fn(usize, &mut [f32]) + Sync,
     ) {
-        let (rows, columns, padded) = (out.rows(), out.columns(), out.padded());
+        let (rows, columns) = (out.rows(), out.columns());
         assert_eq!(length, rows * columns, "values of {rows} rows of {columns}");
-        let floats = Scattered::new(&mut out.floats);
-        let codes = Scattered::new(out.codes.as_mut_slice());
-        let (scales, sums32, sums16) = (
-            Scattered::new(&mut out.scales),
-            Scattered::new(&mut out.sums32),
-            Scattered::new(&mut out.sums16),
-        );
-        let (weighted32, weighted16) = (
-            Scattered::new(&mut out.weighted32),
-            Scattered::new(&mut out.weighted16),
-        );
+        out.arrange(forms, self.table.tile, self.table.float_tile);
+        let target = Target::new(out);
         self.rows(rows, length, |row| {
-            let at = |step: usize| row * padded / step..(row + 1) * padded / step;
-            // SAFETY: every row is visited once, by one worker.
-            unsafe {
-                let floats = floats.part(at(1));
-                row_into(row, &mut floats[..columns]);
-                if quantized {
-                    let codes = codes.part(at(1));
-                    let codes =
-                        std::slice::from_raw_parts_mut(codes.as_mut_ptr().cast(), codes.len());
-                    let mut target = QuantizedRow {
-                        codes,
-                        scales: scales.part(at(GROUP)),
-                        sums32: sums32.part(at(GROUP)),
-                        sums16: sums16.part(at(16)),
-                        weighted32: weighted32.part(at(GROUP)),
-                        weighted16: weighted16.part(at(16)),
-                    };
-                    (self.table.quantize_row)(
-                        &floats[..columns.next_multiple_of(GROUP)],
-                        &mut target,
-                    );
+            ROW.with_borrow_mut(|values| {
+                values.clear();
+                values.resize(columns.next_multiple_of(GROUP), 0.0);
+                row_into(row, &mut values[..columns]);
+                // SAFETY: every row is visited once, by one worker; the table was chosen for this processor.
+                unsafe {
+                    if forms.f32 {
+                        target.spread(row, &values[..columns]);
+                    }
+                    if forms.int8 {
+                        for (values, place) in values.chunks(INT_CHUNK).zip(target.quantized(row)) {
+                            (self.table.quantize_row)(values, &place);
+                        }
+                    }
                 }
-            }
+            });
         });
     }
 
@@ -353,36 +345,68 @@ impl Compute {
             "shapes of attention"
         );
         let width = heads * shape.head_dim;
-        let tasks = tasks_of(spans, shape.heads, group, cache, q.len() / width.max(1));
-        let out = Scattered::new(out);
-        let ticket = Ticket::new();
-        let work = |_| {
-            SCRATCH.with_borrow_mut(|scratch| {
-                let mut queries = Vec::with_capacity(QUERY_ROWS);
-                while let Some(next) = ticket.take(tasks.len()) {
-                    let task = &tasks[next];
-                    queries.clear();
-                    let span = &spans[task.span];
-                    queries.extend((task.first..task.last).map(|index| {
-                        let (token, head) = (index / group, task.kv_head * group + index % group);
-                        let at = (span.row + token) * width + head * shape.head_dim;
-                        let to = span.position + token + 1;
-                        // SAFETY: each (row, head) belongs to one task.
-                        let output = unsafe { out.part(at..at + shape.head_dim) }.as_mut_ptr();
-                        Query {
-                            input: q[at..at + shape.head_dim].as_ptr(),
-                            output,
-                            from: to.saturating_sub(span.window),
-                            to,
-                        }
-                    }));
-                    let blocks: Blocks<'_> = cache.blocks(shape, task.kv_head, span.table);
-                    // SAFETY: pointers come from checked slices; `tasks_of` checked that the table covers the positions.
-                    unsafe { (self.table.attend)(&queries, &blocks, scratch) };
-                }
-            });
+        let tasks = tasks_of(spans, shape.heads, group, self.pool.threads());
+        check_spans(spans, cache, q.len() / width.max(1));
+        let end = |task: &Task| task.slot + task.rows() * task.parts;
+        let slots = tasks.iter().filter(|task| task.parts > 1).map(end).max();
+        let slots = slots.unwrap_or(0);
+        let (mut states, mut sums) = (vec![[0.0; 2]; slots], vec![0.0; slots * shape.head_dim]);
+        let place = |task: &Task, index: usize| {
+            let (token, head) = (index / group, task.kv_head * group + index % group);
+            (spans[task.span].row + token) * width + head * shape.head_dim
         };
-        self.pool.run(work);
+        {
+            let (targets, sums) = (Scattered::new(out), Scattered::new(&mut sums));
+            let states = Scattered::new(&mut states);
+            let ticket = Ticket::new();
+            self.pool.run(|_| {
+                SCRATCH.with_borrow_mut(|scratch| {
+                    let mut queries = Vec::with_capacity(QUERY_ROWS);
+                    while let Some(next) = ticket.take(tasks.len()) {
+                        let task = &tasks[next];
+                        let span = &spans[task.span];
+                        queries.clear();
+                        queries.extend((task.first..task.last).map(|index| {
+                            let at = place(task, index);
+                            let to = span.position + index / group + 1;
+                            let from = to.saturating_sub(span.window);
+                            let slot = task.slot + (index - task.first) * task.parts + task.part;
+                            // SAFETY: each (row, head) belongs to one task, each of its parts to one slot.
+                            let (output, partial) = unsafe {
+                                if task.parts == 1 {
+                                    (targets.part(at..at + shape.head_dim), None)
+                                } else {
+                                    let head = slot * shape.head_dim..(slot + 1) * shape.head_dim;
+                                    let state = states.part(slot..slot + 1).as_mut_ptr();
+                                    (sums.part(head), Some(state))
+                                }
+                            };
+                            Query {
+                                input: q[at..at + shape.head_dim].as_ptr(),
+                                output: output.as_mut_ptr(),
+                                from: from.max(task.positions.start),
+                                to: to.min(task.positions.end),
+                                partial,
+                            }
+                        }));
+                        let blocks: Blocks<'_> = cache.blocks(shape, task.kv_head, span.table);
+                        // SAFETY: pointers come from checked slices; `check_spans` saw that the table covers the positions.
+                        unsafe { (self.table.attend)(&queries, &blocks, scratch) };
+                    }
+                });
+            });
+        }
+        for task in tasks.iter().filter(|task| task.parts > 1 && task.part == 0) {
+            for index in task.first..task.last {
+                let at = place(task, index);
+                let first = task.slot + (index - task.first) * task.parts;
+                merge(
+                    &states[first..first + task.parts],
+                    &sums[first * shape.head_dim..(first + task.parts) * shape.head_dim],
+                    &mut out[at..at + shape.head_dim],
+                );
+            }
+        }
     }
 
     /// Index of the largest value; 0 of none.
@@ -404,24 +428,83 @@ impl Compute {
     }
 }
 
-/// Up to [`QUERY_ROWS`] (token, head) pairs of one span and one key/value head.
+/// Up to [`QUERY_ROWS`] (token, head) pairs of one span and one key/value head, against a part of the positions.
 struct Task {
     span: usize,
     kv_head: usize,
     first: usize,
     last: usize,
+    positions: Range<usize>,
+    part: usize,
+    /// How many tasks have the same pairs and other positions.
+    parts: usize,
+    /// First place of the pairs' unfinished results, where there are several parts.
+    slot: usize,
 }
 
+impl Task {
+    fn rows(&self) -> usize {
+        self.last - self.first
+    }
+}
+
+/// Fewest positions that are worth a part of their own.
+const PART: usize = 256;
+
 /// Tasks from the latest, longest rows to the earliest, so that the last to be taken are short.
-fn tasks_of(
-    spans: &[Span<'_>],
-    kv_heads: usize,
-    group: usize,
-    cache: &KvLayer,
-    rows: usize,
-) -> Vec<Task> {
+///
+/// Few tasks are made smaller: fewer rows, and where rows are few as well, parts of the positions, so that there are at
+/// least two for each of `threads`.
+fn tasks_of(spans: &[Span<'_>], kv_heads: usize, group: usize, threads: usize) -> Vec<Task> {
+    let count = |rows: usize| -> usize {
+        let of = |span: &Span<'_>| (span.tokens * group).div_ceil(rows) * kv_heads;
+        spans.iter().map(of).sum()
+    };
+    let mut rows = QUERY_ROWS;
+    while rows > QUERY_ROWS / 4 && count(rows) < 3 * threads {
+        rows /= 2;
+    }
+    let wanted = if threads > 1 {
+        (2 * threads).div_ceil(count(rows).max(1))
+    } else {
+        1
+    };
     let mut tasks = Vec::new();
+    let mut slot = 0;
     for (index, span) in spans.iter().enumerate() {
+        let pairs = span.tokens * group;
+        let positions = span.position + span.tokens;
+        let seen = positions.min(span.window.saturating_add(span.tokens));
+        let parts = wanted.min(seen / PART).max(1);
+        for last in (1..=pairs.div_ceil(rows)).rev() {
+            let (first, last) = ((last - 1) * rows, pairs.min(last * rows));
+            for kv_head in 0..kv_heads {
+                for part in 0..parts {
+                    let of_seen = share_of(seen.div_ceil(BLOCK_TOKENS), part, parts);
+                    let start = positions - seen;
+                    let at = |block: usize| (start + block * BLOCK_TOKENS).min(positions);
+                    tasks.push(Task {
+                        span: index,
+                        kv_head,
+                        first,
+                        last,
+                        positions: at(of_seen.start)..at(of_seen.end),
+                        part,
+                        parts,
+                        slot,
+                    });
+                }
+                slot += if parts > 1 { (last - first) * parts } else { 0 };
+            }
+        }
+    }
+    tasks
+}
+
+/// # Panics
+/// If a span has rows beyond `rows`, or positions without blocks.
+fn check_spans(spans: &[Span<'_>], cache: &KvLayer, rows: usize) {
+    for span in spans {
         let positions = span.position + span.tokens;
         assert!(span.row + span.tokens <= rows, "rows of attention");
         assert!(
@@ -434,16 +517,5 @@ fn tasks_of(
                 .all(|&block| (block as usize) < cache.block_count()),
             "blocks of the table exist"
         );
-        let pairs = span.tokens * group;
-        for last in (1..=pairs.div_ceil(QUERY_ROWS)).rev() {
-            let (first, last) = ((last - 1) * QUERY_ROWS, pairs.min(last * QUERY_ROWS));
-            tasks.extend((0..kv_heads).map(|kv_head| Task {
-                span: index,
-                kv_head,
-                first,
-                last,
-            }));
-        }
     }
-    tasks
 }

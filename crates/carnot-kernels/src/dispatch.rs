@@ -3,23 +3,24 @@
 use std::cell::UnsafeCell;
 use std::ops::Range;
 
-use crate::activations::{QuantizedRow, RowPointers};
+use crate::activations::{Activations, QuantizedRow, TileRows};
 use crate::cpu::InstructionSet;
 use crate::generic::attention::{Blocks, Query, Scratch};
-use crate::generic::format::{Affine, Byte, ByteK16, Nibble, NibbleK, PanelFormat};
+use crate::generic::format::{
+    Affine, Byte, ByteK16, FiveBitK, Nibble, NibbleK, PanelFormat, SixBitK,
+};
 use crate::generic::matmul_float::{self, Brain, FloatFormat, Half, Single, Widened};
-use crate::generic::matmul_int::{self, Expanded, Output, Tiles, TilesFn};
+use crate::generic::matmul_int::{self, Expanded, Output, Partial, Tiles, TilesFn};
 use crate::generic::{attention, elementwise, quantize};
 use crate::pack::{Layout, PackedMatrix};
 use crate::reference::Scalar;
 use crate::simd::{LANES, Simd};
 
-/// A matmul of `row_count` rows with some panels of `weights`.
+/// A matmul of all rows of `activations`, in the form and tiling of the table, with some panels of `weights`.
 #[derive(Clone, Copy)]
 pub(crate) struct Job<'a> {
     pub weights: &'a PackedMatrix,
-    pub rows: RowPointers,
-    pub row_count: usize,
+    pub activations: &'a Activations,
     pub out: *mut f32,
     pub out_stride: usize,
 }
@@ -31,8 +32,10 @@ type PanelsFn = unsafe fn(&Job<'_>, Range<usize>);
 /// Every kernel of one instruction set.
 pub(crate) struct Table {
     pub set: InstructionSet,
+    pub tile: TileRows,
+    pub float_tile: TileRows,
     matmul: fn(Layout) -> PanelsFn,
-    pub quantize_row: unsafe fn(&[f32], &mut QuantizedRow<'_>),
+    pub quantize_row: unsafe fn(&[f32], &QuantizedRow),
     pub rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
     pub silu_gate: unsafe fn(&[f32], &[f32], &mut [f32]),
     pub add: unsafe fn(&mut [f32], &[f32]),
@@ -68,45 +71,49 @@ pub(crate) fn table(set: InstructionSet) -> &'static Table {
 }
 
 thread_local! {
-    static PAIR: UnsafeCell<Box<Expanded>> = UnsafeCell::new(Expanded::zeroed());
-    static WIDENED: UnsafeCell<Box<Widened>> = UnsafeCell::new(Widened::zeroed());
+    static PAIR: UnsafeCell<(Box<Expanded>, Partial)> = UnsafeCell::new((Expanded::zeroed(), Vec::new()));
+    static WIDENED: UnsafeCell<(Box<Widened>, Partial)> = UnsafeCell::new((Widened::zeroed(), Vec::new()));
 }
 
-/// Panels of an integer layout: row by row when few, expanded pairs when many.
+/// Panels of an integer layout: one after another when rows are few, expanded pairs when many.
 ///
 /// No kernel is called from a closure: a closure would not inherit the target features of the instantiation.
 #[inline(always)]
 unsafe fn int_panels<S: Simd, P: PanelFormat>(job: &Job<'_>, panels: Range<usize>, tiles: TilesFn) {
     let superblocks = job.weights.columns().div_ceil(P::INPUTS);
+    let rows = job.activations.rows();
     // SAFETY: as `PanelsFn` demands; the scratch memory belongs to this thread and is not borrowed elsewhere.
     unsafe {
-        if job.row_count <= matmul_int::GEMV_ROWS {
+        if rows <= S::TILE.few {
+            let tile = job.activations.int_tile(0, 0);
+            let wide = S::TILE.few == 8;
             for panel in panels {
                 let (mut target, from) = FewRows::of(job, panel);
                 let (out, stride) = target.out();
-                match job.row_count {
-                    1 => matmul_int::gemv::<S, P, 1>(from, superblocks, job.rows, out, stride),
-                    2 => matmul_int::gemv::<S, P, 2>(from, superblocks, job.rows, out, stride),
-                    3 => matmul_int::gemv::<S, P, 3>(from, superblocks, job.rows, out, stride),
-                    _ => matmul_int::gemv::<S, P, 4>(from, superblocks, job.rows, out, stride),
+                match rows {
+                    1 => matmul_int::gemv::<S, P, 1>(from, superblocks, tile, out, stride),
+                    2 => matmul_int::gemv::<S, P, 2>(from, superblocks, tile, out, stride),
+                    3 => matmul_int::gemv::<S, P, 3>(from, superblocks, tile, out, stride),
+                    4 => matmul_int::gemv::<S, P, 4>(from, superblocks, tile, out, stride),
+                    5 if wide => matmul_int::gemv::<S, P, 5>(from, superblocks, tile, out, stride),
+                    6 if wide => matmul_int::gemv::<S, P, 6>(from, superblocks, tile, out, stride),
+                    7 if wide => matmul_int::gemv::<S, P, 7>(from, superblocks, tile, out, stride),
+                    8 if wide => matmul_int::gemv::<S, P, 8>(from, superblocks, tile, out, stride),
+                    _ => unreachable!("no kernel for {rows} rows"),
                 }
-                target.finish(job.row_count);
+                target.finish(rows);
             }
             return;
         }
-        let scratch = &mut *PAIR.with(std::cell::UnsafeCell::get);
+        let (expanded, partial) = &mut *PAIR.with(std::cell::UnsafeCell::get);
         for panel in panels.clone().step_by(2) {
-            // An odd panel is multiplied beside itself, and stored once.
-            let pair = [panel, (panel + 1).min(panels.end - 1)]
-                .map(|panel| job.weights.panel(panel).as_ptr());
-            let mut out = output(job, panel);
-            out.columns = out.columns.min((panels.end - panel) * LANES);
+            let (pair, out) = pair_of(job, &panels, panel);
             matmul_int::gemm::<S, P>(
-                scratch,
+                (expanded, partial),
                 pair,
                 superblocks,
                 tiles,
-                (job.rows, job.row_count, out),
+                (job.activations, out),
             );
         }
     }
@@ -114,65 +121,53 @@ unsafe fn int_panels<S: Simd, P: PanelFormat>(job: &Job<'_>, panels: Range<usize
 
 /// Panels of a float layout.
 #[inline(always)]
-unsafe fn float_panels<S: Simd, P: FloatFormat>(job: &Job<'_>, panels: Range<usize>) {
+unsafe fn float_panels<S: Simd, P: FloatFormat>(
+    job: &Job<'_>,
+    panels: Range<usize>,
+    tiles: matmul_float::TilesFn,
+) {
     let inputs = job.weights.columns().next_multiple_of(64);
+    let rows = job.activations.rows();
     // SAFETY: as in `int_panels`.
     unsafe {
-        let mut panel = panels.start;
-        if job.row_count > matmul_float::GEMV_ROWS {
-            let scratch = &mut *WIDENED.with(std::cell::UnsafeCell::get);
-            while panel + 2 <= panels.end {
-                let pair = [
-                    job.weights.panel(panel).as_ptr(),
-                    job.weights.panel(panel + 1).as_ptr(),
-                ];
-                matmul_float::gemm::<S, P>(
-                    scratch,
-                    pair,
-                    inputs,
-                    job.rows,
-                    job.row_count,
-                    output(job, panel),
-                );
-                panel += 2;
-            }
-        }
-        for panel in panel..panels.end {
-            for first in (0..job.row_count).step_by(matmul_float::GEMV_ROWS) {
-                let part = job.rows_from(first, matmul_float::GEMV_ROWS);
-                let (mut target, from) = FewRows::of(&part, panel);
+        if rows <= S::FLOAT_TILE.few {
+            let floats = job.activations.float_tile(0, 0);
+            for panel in panels {
+                let (mut target, from) = FewRows::of(job, panel);
                 let (out, stride) = target.out();
-                match part.row_count {
-                    1 => matmul_float::gemv::<S, P, 1>(from, inputs, part.rows, out, stride),
-                    2 => matmul_float::gemv::<S, P, 2>(from, inputs, part.rows, out, stride),
-                    3 => matmul_float::gemv::<S, P, 3>(from, inputs, part.rows, out, stride),
-                    _ => matmul_float::gemv::<S, P, 4>(from, inputs, part.rows, out, stride),
+                match rows {
+                    1 => matmul_float::gemv::<S, P, 1>(from, inputs, floats, out, stride),
+                    2 => matmul_float::gemv::<S, P, 2>(from, inputs, floats, out, stride),
+                    3 => matmul_float::gemv::<S, P, 3>(from, inputs, floats, out, stride),
+                    4 => matmul_float::gemv::<S, P, 4>(from, inputs, floats, out, stride),
+                    _ => unreachable!("no kernel for {rows} rows"),
                 }
-                target.finish(part.row_count);
+                target.finish(rows);
             }
+            return;
+        }
+        let (widened, partial) = &mut *WIDENED.with(std::cell::UnsafeCell::get);
+        for panel in panels.clone().step_by(2) {
+            let (pair, out) = pair_of(job, &panels, panel);
+            matmul_float::gemm::<S, P>(
+                (widened, partial),
+                pair,
+                inputs,
+                tiles,
+                (job.activations, out),
+            );
         }
     }
 }
 
-impl Job<'_> {
-    /// The same job for at most `most` rows from `first` on.
-    unsafe fn rows_from(&self, first: usize, most: usize) -> Self {
-        // SAFETY: `first` is a row of the job.
-        unsafe {
-            let rows = RowPointers {
-                codes: self.rows.codes.add(first * self.rows.stride),
-                floats: self.rows.floats.add(first * self.rows.stride),
-                ..self.rows
-            };
-            let out = self.out.add(first * self.out_stride);
-            Self {
-                rows,
-                out,
-                row_count: most.min(self.row_count - first),
-                ..*self
-            }
-        }
-    }
+/// The two panels from `panel` on; an odd last panel is multiplied beside itself, and stored once.
+unsafe fn pair_of(job: &Job<'_>, panels: &Range<usize>, panel: usize) -> ([*const u8; 2], Output) {
+    let pair =
+        [panel, (panel + 1).min(panels.end - 1)].map(|panel| job.weights.panel(panel).as_ptr());
+    // SAFETY: `panel` is a panel of the weights.
+    let mut out = unsafe { output(job, panel) };
+    out.columns = out.columns.min((panels.end - panel) * LANES);
+    (pair, out)
 }
 
 /// Where the outputs of the panels from `panel` on go.
@@ -189,7 +184,7 @@ unsafe fn output(job: &Job<'_>, panel: usize) -> Output {
 /// Where a kernel for few rows writes whole vectors: the outputs themselves, or a buffer where padding would be written.
 struct FewRows {
     target: Output,
-    buffer: [f32; 4 * LANES],
+    buffer: [f32; 8 * LANES],
 }
 
 impl FewRows {
@@ -198,7 +193,7 @@ impl FewRows {
         (
             Self {
                 target,
-                buffer: [0.0; 4 * LANES],
+                buffer: [0.0; 8 * LANES],
             },
             job.weights.panel(panel).as_ptr(),
         )
@@ -252,7 +247,7 @@ macro_rules! instantiate {
             type S = $simd;
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn tiles<const GROUP: usize, const MIN: bool>(chunk: &Expanded, all: Tiles) {
+            unsafe fn tiles<const GROUP: usize, const MIN: bool>(chunk: &Expanded, all: Tiles<'_>) {
                 unsafe { matmul_int::tiles::<S, GROUP, MIN>(chunk, all) }
             }
             $(#[target_feature(enable = $features)])?
@@ -266,11 +261,15 @@ macro_rules! instantiate {
                 unsafe { int_panels::<S, P>(job, panels, tiles) }
             }
             $(#[target_feature(enable = $features)])?
-            unsafe fn float<P: FloatFormat>(job: &Job<'_>, panels: Range<usize>) {
-                unsafe { float_panels::<S, P>(job, panels) }
+            unsafe fn float_tiles(chunk: &Widened, all: matmul_float::Tiles<'_>) {
+                unsafe { matmul_float::tiles::<S>(chunk, all) }
             }
             $(#[target_feature(enable = $features)])?
-            unsafe fn quantize_row(values: &[f32], row: &mut QuantizedRow<'_>) {
+            unsafe fn float<P: FloatFormat>(job: &Job<'_>, panels: Range<usize>) {
+                unsafe { float_panels::<S, P>(job, panels, float_tiles) }
+            }
+            $(#[target_feature(enable = $features)])?
+            unsafe fn quantize_row(values: &[f32], row: &QuantizedRow) {
                 unsafe { quantize::quantize_row::<S>(values, row) }
             }
             $(#[target_feature(enable = $features)])?
@@ -322,10 +321,11 @@ macro_rules! instantiate {
                 match layout {
                     Layout::Nibble => int::<Nibble>,
                     Layout::NibbleK => int::<NibbleK>,
+                    Layout::FiveBitK => int::<FiveBitK>,
+                    Layout::SixBitK => int::<SixBitK>,
                     Layout::Byte { zero: 16 } => int::<Byte<16>>,
                     Layout::Byte { zero: 128 } => int::<Byte<128>>,
                     Layout::ByteK16 { zero: 4 } => int::<ByteK16<4>>,
-                    Layout::ByteK16 { zero: 32 } => int::<ByteK16<32>>,
                     Layout::Byte { zero } | Layout::ByteK16 { zero } => unreachable!("no layout has the zero code {zero}"),
                     Layout::Affine32 => int::<Affine<32>>,
                     Layout::Affine16 => int::<Affine<16>>,
@@ -337,6 +337,8 @@ macro_rules! instantiate {
 
             pub(super) static TABLE: Table = Table {
                 set: $set,
+                tile: S::TILE,
+                float_tile: S::FLOAT_TILE,
                 matmul,
                 quantize_row,
                 rms_norm,

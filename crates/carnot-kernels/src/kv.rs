@@ -1,8 +1,10 @@
 //! Keys and values of one layer, in blocks of 16 tokens, as half floats.
 //!
-//! A block holds, for each key/value head, the keys transposed (`[head_dim][16]`) and the values in rows (`[16][head_dim]`):
-//! what [`crate::compute::Compute::attention`] reads without a shuffle. Which block belongs to which sequence is not known here.
+//! Each key/value head has its blocks one after another: the keys of a block transposed (`[head_dim][16]`), its values in rows
+//! (`[16][head_dim]`), so that [`crate::compute::Compute::attention`] reads one stream per head without a shuffle.
+//! Which block belongs to which sequence is not known here.
 
+use crate::aligned::AlignedBytes;
 use crate::generic::attention::{Blocks, KV_BLOCK};
 use crate::pool::Scattered;
 
@@ -19,9 +21,9 @@ pub struct KvShape {
 }
 
 impl KvShape {
-    /// Half floats of one block, for keys or for values.
-    pub fn block_values(self) -> usize {
-        self.heads * self.head_dim * BLOCK_TOKENS
+    /// Half floats of one block of one head, for keys or for values.
+    fn block_values(self) -> usize {
+        self.head_dim * BLOCK_TOKENS
     }
 
     /// Bytes per token and layer, keys and values together.
@@ -33,6 +35,7 @@ impl KvShape {
 /// Writes tokens to a layer's cache from several workers.
 pub(crate) struct Writer<'a> {
     shape: KvShape,
+    blocks: usize,
     keys: Scattered<'a, u16>,
     values: Scattered<'a, u16>,
 }
@@ -46,16 +49,18 @@ impl Writer<'_> {
             key.len() == heads * head_dim && value.len() == key.len() && slot < BLOCK_TOKENS,
             "shape of a token's K/V"
         );
-        let start = block as usize * self.shape.block_values();
-        for (index, &half) in key.iter().enumerate() {
-            let at = start + index * BLOCK_TOKENS + slot;
-            // SAFETY: this element belongs to the slot, which is the caller's alone.
-            unsafe { self.keys.part(at..at + 1)[0] = half };
-        }
-        for (head, row) in value.chunks_exact(head_dim).enumerate() {
-            let at = start + (head * BLOCK_TOKENS + slot) * head_dim;
-            // SAFETY: as above.
-            unsafe { self.values.part(at..at + head_dim) }.copy_from_slice(row);
+        let pairs = key.chunks_exact(head_dim).zip(value.chunks_exact(head_dim));
+        for (head, (key, value)) in pairs.enumerate() {
+            let start = (head * self.blocks + block as usize) * self.shape.block_values();
+            // SAFETY: these elements belong to the slot, which is the caller's alone.
+            unsafe {
+                for (index, &half) in key.iter().enumerate() {
+                    let at = start + index * BLOCK_TOKENS + slot;
+                    self.keys.part(at..at + 1)[0] = half;
+                }
+                let at = start + slot * head_dim;
+                self.values.part(at..at + head_dim).copy_from_slice(value);
+            }
         }
     }
 }
@@ -64,8 +69,9 @@ impl Writer<'_> {
 #[derive(Clone, Debug)]
 pub struct KvLayer {
     shape: KvShape,
-    keys: Vec<u16>,
-    values: Vec<u16>,
+    blocks: usize,
+    keys: AlignedBytes,
+    values: AlignedBytes,
 }
 
 impl KvLayer {
@@ -75,17 +81,18 @@ impl KvLayer {
     /// If `head_dim` is not a multiple of 16.
     pub fn new(shape: KvShape, blocks: usize) -> Self {
         assert_eq!(shape.head_dim % 16, 0, "head_dim comes in multiples of 16");
-        let values = shape.block_values() * blocks;
+        let bytes = shape.heads * shape.block_values() * blocks * size_of::<u16>();
         Self {
             shape,
-            keys: vec![0; values],
-            values: vec![0; values],
+            blocks,
+            keys: AlignedBytes::zeroed(bytes),
+            values: AlignedBytes::zeroed(bytes),
         }
     }
 
     /// Number of blocks.
     pub fn block_count(&self) -> usize {
-        self.keys.len() / self.shape.block_values()
+        self.blocks
     }
 
     /// For several workers that write different places.
@@ -93,8 +100,9 @@ impl KvLayer {
         assert_eq!(shape, self.shape, "shape of the K/V cache");
         Writer {
             shape,
-            keys: Scattered::new(&mut self.keys),
-            values: Scattered::new(&mut self.values),
+            blocks: self.blocks,
+            keys: Scattered::new(self.keys.as_mut_halves()),
+            values: Scattered::new(self.values.as_mut_halves()),
         }
     }
 
@@ -109,10 +117,10 @@ impl KvLayer {
             shape == self.shape && head < shape.heads,
             "shape of the K/V cache"
         );
-        let offset = head * shape.head_dim * BLOCK_TOKENS;
+        let offset = head * self.blocks * shape.block_values();
         Blocks {
-            keys: self.keys[offset..].as_ptr(),
-            values: self.values[offset..].as_ptr(),
+            keys: self.keys.as_halves()[offset..].as_ptr(),
+            values: self.values.as_halves()[offset..].as_ptr(),
             table,
             stride: shape.block_values(),
             head_dim: shape.head_dim,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! blocks      how files store weights        pack         how kernels want them (panels of 16 rows)
-//! activations int8 and f32 rows              kv           keys and values in blocks of 16 tokens
+//! activations int8 and f32 tiles             kv           keys and values in blocks of 16 tokens
 //! compute     the operations of a forward pass, split over `pool`, done by `dispatch`'s table
 //! simd        the trait that makes instruction sets equal; `generic` algorithms over it; `reference`, `x86_64` implement it
 //! ceiling     what this machine can do at most
@@ -11,13 +11,13 @@
 //! Nothing here knows a model, a file or a clock's unit.
 //!
 //! ```
-//! use carnot_kernels::{Activations, BlockType, Compute, PackedMatrix, Product};
+//! use carnot_kernels::{Activations, BlockType, Compute, Forms, PackedMatrix, Product};
 //!
 //! let compute = Compute::new(2);
 //! let weights: Vec<u8> = [1.0_f32, 2.0, 3.0, 4.0].iter().flat_map(|x| x.to_le_bytes()).collect();
 //! let weights = PackedMatrix::pack(compute.pool(), BlockType::F32, 2, 2, &weights);
 //! let mut x = Activations::new(1, 2);
-//! compute.copy_into(&[10.0, 1.0], false, &mut x);
+//! compute.copy_into(&[10.0, 1.0], Forms::of([&weights]), &mut x);
 //! let mut out = [0.0; 2];
 //! compute.matmul(&x, &mut [Product { weights: &weights, out: &mut out }]);
 //! assert_eq!(out, [12.0, 34.0]);
@@ -48,7 +48,7 @@ mod simd;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
-pub use activations::Activations;
+pub use activations::{Activations, Forms};
 pub use blocks::BlockType;
 pub use compute::{Compute, Product, Rotation, Span};
 pub use cpu::InstructionSet;

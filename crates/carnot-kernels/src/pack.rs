@@ -60,17 +60,10 @@ impl PackedMatrix {
                     // SAFETY: each panel belongs to one worker.
                     let bytes =
                         unsafe { target.part(panel * panel_bytes..(panel + 1) * panel_bytes) };
-                    let last = rows.min((panel + 1) * LANES);
+                    let lanes = panel * LANES..rows.min((panel + 1) * LANES);
                     let row_bytes = dtype.row_bytes(columns);
-                    for (lane, row) in (panel * LANES..last).enumerate() {
-                        codes::pack_row(
-                            dtype,
-                            layout,
-                            lane,
-                            &data[row * row_bytes..(row + 1) * row_bytes],
-                            bytes,
-                        );
-                    }
+                    let rows = &data[lanes.start * row_bytes..lanes.end * row_bytes];
+                    codes::pack_panel(dtype, layout, rows, row_bytes, bytes);
                 }
             });
         }

@@ -3,6 +3,8 @@
 //! Algorithms are written once over [`Simd`] (`generic/`); `x86_64/` and `reference/` only instantiate them.
 //! Every method is `#[inline(always)]`, so that it becomes part of a caller compiled with the right target features.
 
+use crate::activations::TileRows;
+
 /// Number of `f32` or `i32` in a vector: also the number of weight rows in a panel.
 pub(crate) const LANES: usize = 16;
 
@@ -19,10 +21,10 @@ pub(crate) trait Simd: Copy {
     /// Sixty-four unsigned bytes: for each of 16 lanes, four consecutive codes.
     type C: Copy;
 
-    /// Activation rows of an int8 tile whose accumulators fit the register file beside two panels.
-    const TILE_ROWS: usize;
+    /// Rows of an int8 tile whose accumulators fit the register file: few beside one panel, most beside two.
+    const TILE: TileRows;
     /// The same for float tiles.
-    const FLOAT_TILE_ROWS: usize;
+    const FLOAT_TILE: TileRows;
 
     unsafe fn splat(value: f32) -> Self::F;
     unsafe fn load(from: *const f32) -> Self::F;
@@ -59,6 +61,14 @@ pub(crate) trait Simd: Copy {
     unsafe fn store_codes(to: *mut u8, codes: Self::C);
     unsafe fn low_nibbles(codes: Self::C) -> Self::C;
     unsafe fn high_nibbles(codes: Self::C) -> Self::C;
+    /// Shifts every byte left by `N` of at most 4; the lower `N` bits are unspecified.
+    unsafe fn shift_left<const N: u32>(codes: Self::C) -> Self::C;
+    /// Shifts every byte right by `N` of at most 4; the upper `N` bits are unspecified.
+    unsafe fn shift_right<const N: u32>(codes: Self::C) -> Self::C;
+    /// `codes | bits & mask`.
+    unsafe fn or_masked(codes: Self::C, bits: Self::C, mask: u8) -> Self::C;
+    /// Adds `value` to every code; no sum may exceed 255.
+    unsafe fn add_codes(codes: Self::C, value: u8) -> Self::C;
     /// Adds to each lane the dot product of its four unsigned codes with the four signed bytes at `quad`, exactly.
     unsafe fn dot(sums: Self::I, codes: Self::C, quad: *const i8) -> Self::I;
 }

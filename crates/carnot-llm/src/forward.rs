@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use carnot_formats::{ModelConfig, ModelFile, RopeStyle};
 use carnot_kernels::kv::BLOCK_TOKENS;
-use carnot_kernels::{Activations, Compute, KvLayer, KvShape, Product, Rotation, Span};
+use carnot_kernels::{Activations, Compute, Forms, KvLayer, KvShape, Product, Rotation, Span};
 use carnot_probe::SiteId;
 
 use crate::Error;
-use crate::instrument::{Recorder, Sites, Work, wants_int8};
+use crate::instrument::{Recorder, Sites, Work};
 use crate::weights::{LayerWeights, Weights};
 
 /// Consecutive tokens of one sequence.
@@ -55,6 +55,7 @@ struct Workspace {
     cos: Vec<f32>,
     sin: Vec<f32>,
     chosen: Vec<f32>,
+    output_in: Activations,
     logits: Vec<f32>,
 }
 
@@ -222,9 +223,7 @@ impl Model {
         let rows = space.x.len() / config.hidden;
         let layer = &self.weights.layers[index];
         let (compute, recorder, sites) = (&self.compute, &self.recorder, &self.sites);
-        let int8 = [&layer.q, &layer.k, &layer.v]
-            .iter()
-            .any(|matrix| wants_int8(matrix.layout()));
+        let forms = Forms::of([&layer.q, &layer.k, &layer.v]);
         space.normed.reshape(rows, config.hidden);
         recorder.operation(
             compute,
@@ -236,7 +235,7 @@ impl Model {
                     &space.x,
                     &layer.attention_norm,
                     epsilon,
-                    int8,
+                    forms,
                     &mut space.normed,
                 );
             },
@@ -320,7 +319,7 @@ impl Model {
             || {
                 compute.copy_into(
                     &space.attended,
-                    wants_int8(weights.layout()),
+                    Forms::of([weights]),
                     &mut space.attention_in,
                 );
             },
@@ -351,7 +350,7 @@ impl Model {
         let at = |site: SiteId| (site, Some(index));
         let (compute, recorder, sites) = (&self.compute, &self.recorder, &self.sites);
 
-        let int8 = wants_int8(layer.gate.layout()) || wants_int8(layer.up.layout());
+        let forms = Forms::of([&layer.gate, &layer.up]);
         recorder.operation(
             compute,
             at(sites.norm),
@@ -361,7 +360,7 @@ impl Model {
                     &space.x,
                     &layer.feed_forward_norm,
                     config.rms_norm_epsilon,
-                    int8,
+                    forms,
                     &mut space.normed,
                 );
             },
@@ -391,7 +390,7 @@ impl Model {
                 compute.silu_gate_into(
                     &space.gate,
                     &space.up,
-                    wants_int8(layer.down.layout()),
+                    Forms::of([&layer.down]),
                     &mut space.feed_forward_in,
                 );
             },
@@ -425,8 +424,8 @@ impl Model {
         if chosen.is_empty() {
             return;
         }
-        space.normed.reshape(chosen.len(), config.hidden);
-        let int8 = wants_int8(self.weights.output.layout());
+        space.output_in.reshape(chosen.len(), config.hidden);
+        let forms = Forms::of([&self.weights.output]);
         recorder.operation(
             compute,
             (sites.norm, None),
@@ -436,8 +435,8 @@ impl Model {
                     &space.chosen,
                     &self.weights.output_norm,
                     config.rms_norm_epsilon,
-                    int8,
-                    &mut space.normed,
+                    forms,
+                    &mut space.output_in,
                 );
             },
         );
@@ -447,7 +446,7 @@ impl Model {
         }];
         let work = matmul_work(&products, chosen.len());
         recorder.operation(compute, (sites.output, None), work, || {
-            compute.matmul(&space.normed, &mut products);
+            compute.matmul(&space.output_in, &mut products);
         });
     }
 }

@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 
-use carnot_kernels::{BlockType, Compute, Layout, PackedMatrix};
+use carnot_kernels::{BlockType, Compute, PackedMatrix};
 use carnot_probe::{Kind, SiteId, TrackId, clock, is_enabled, record_span, site, track};
 
 /// What an operation must compute and move at least.
@@ -65,11 +65,6 @@ impl Sites {
 
 fn type_name(dtype: BlockType) -> String {
     dtype.name().to_lowercase()
-}
-
-/// Whether a matrix wants its activations quantised.
-pub(crate) fn wants_int8(layout: Layout) -> bool {
-    layout.is_integer()
 }
 
 /// Records operations in order, on the engine's thread and on the tracks of the other workers.

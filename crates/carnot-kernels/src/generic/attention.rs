@@ -3,8 +3,15 @@
 //! Keys are stored transposed in blocks of 16 positions (`[head_dim][16]`), values in rows (`[16][head_dim]`): both products
 //! become broadcast multiply-adds without a horizontal sum, and a query group of grouped-query attention is one small matmul.
 //! The softmax is computed tile by tile with a running maximum (Milakov and Gimelshein, 2018; Dao et al., 2022).
+//!
+//! - few rows (decoding): half floats are widened in registers and used at once; memory is the limit, so the next
+//!   blocks are asked for while these are used;
+//! - many rows (prefill): a tile of keys and values is widened once for all rows, in [`wide`].
+
+mod wide;
 
 use super::elementwise::{exp_minus, largest, scale};
+use super::matmul_int::prefetch;
 use crate::simd::{LANES, Simd};
 
 /// Positions in a block of the key/value cache.
@@ -15,7 +22,9 @@ const TILE: usize = TILE_BLOCKS * KV_BLOCK;
 /// Stands for "not visible" in scores; finite, so that differences are never NaN.
 const HIDDEN: f32 = -1e30;
 /// Most query rows in one task.
-pub(crate) const QUERY_ROWS: usize = 8;
+pub(crate) const QUERY_ROWS: usize = 48;
+/// Up to this many rows use keys and values as they come from memory.
+const FEW_ROWS: usize = 8;
 
 /// One query head of one token.
 #[derive(Clone, Copy)]
@@ -26,6 +35,38 @@ pub(crate) struct Query {
     pub from: usize,
     /// One past the last visible position.
     pub to: usize,
+    /// Where the running maximum and sum go when these are a part of the visible positions, and the output stays a sum:
+    /// [`merge`] puts the parts together.
+    pub partial: Option<*mut [f32; 2]>,
+}
+
+impl Query {
+    /// Stores `sums` as the output of this query.
+    #[inline(always)]
+    unsafe fn finish<S: Simd>(&self, sums: &mut [f32], max: f32, total: f32) {
+        // SAFETY: the output has room for a head, and so many are the sums.
+        unsafe {
+            match self.partial {
+                Some(to) => *to = [max, total],
+                None => scale::<S>(sums, 1.0 / total),
+            }
+            std::ptr::copy_nonoverlapping(sums.as_ptr(), self.output, sums.len());
+        }
+    }
+}
+
+/// Puts together what `states` and `sums` (one head each) say of parts of the visible positions.
+pub(crate) fn merge(states: &[[f32; 2]], sums: &[f32], out: &mut [f32]) {
+    let max = states.iter().fold(HIDDEN, |max, state| max.max(state[0]));
+    let weight = |state: &[f32; 2]| (state[0] - max).exp();
+    let total: f32 = states.iter().map(|state| state[1] * weight(state)).sum();
+    out.fill(0.0);
+    for (state, sums) in states.iter().zip(sums.chunks_exact(out.len())) {
+        let weight = weight(state) / total;
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out += sum * weight;
+        }
+    }
 }
 
 /// The keys and values of one head: where each block of 16 positions lies.
@@ -49,6 +90,12 @@ impl Blocks<'_> {
         unsafe { self.keys.add(self.table[block] as usize * self.stride) }
     }
 
+    /// `block`, or the last block of the table where that is less: what is asked for ahead need not be needed.
+    #[inline(always)]
+    fn at_most(&self, block: usize) -> usize {
+        block.min(self.table.len() - 1)
+    }
+
     #[inline(always)]
     unsafe fn value(&self, block: usize) -> *const u16 {
         // SAFETY: the caller keeps `block` inside the table.
@@ -61,6 +108,7 @@ impl Blocks<'_> {
 pub(crate) struct Scratch {
     scores: Vec<f32>,
     sums: Vec<f32>,
+    wide: wide::Scratch,
 }
 
 /// Attention for up to [`QUERY_ROWS`] queries against one head.
@@ -73,16 +121,18 @@ pub(crate) unsafe fn attend<S: Simd>(
     blocks: &Blocks<'_>,
     scratch: &mut Scratch,
 ) {
-    let head_dim = blocks.head_dim;
-    scratch.scores.resize(QUERY_ROWS * TILE, 0.0);
-    scratch.sums.clear();
-    scratch.sums.resize(QUERY_ROWS * head_dim, 0.0);
-    let mut max = [HIDDEN; QUERY_ROWS];
-    let mut total = [0.0; QUERY_ROWS];
-    let begin = queries.iter().map(|query| query.from).min().unwrap_or(0) / TILE * TILE;
-    let end = queries.iter().map(|query| query.to).max().unwrap_or(0);
     // SAFETY: as the caller promises.
     unsafe {
+        if queries.len() > FEW_ROWS {
+            return wide::attend::<S>(queries, blocks, &mut scratch.wide);
+        }
+        let head_dim = blocks.head_dim;
+        scratch.scores.resize(FEW_ROWS * TILE, 0.0);
+        scratch.sums.clear();
+        scratch.sums.resize(FEW_ROWS * head_dim, 0.0);
+        let mut max = [HIDDEN; FEW_ROWS];
+        let mut total = [0.0; FEW_ROWS];
+        let (begin, end) = visible(queries, TILE);
         for first in (begin..end).step_by(TILE) {
             let count = TILE.min(end - first).next_multiple_of(KV_BLOCK);
             scores_of::<S>(queries, blocks, first, count, &mut scratch.scores);
@@ -104,10 +154,16 @@ pub(crate) unsafe fn attend<S: Simd>(
         }
         for (row, query) in queries.iter().enumerate() {
             let sums = &mut scratch.sums[row * head_dim..(row + 1) * head_dim];
-            scale::<S>(sums, 1.0 / total[row]);
-            std::ptr::copy_nonoverlapping(sums.as_ptr(), query.output, head_dim);
+            query.finish::<S>(sums, max[row], total[row]);
         }
     }
+}
+
+/// The positions that any of `queries` sees, from a multiple of `tile` on.
+fn visible(queries: &[Query], tile: usize) -> (usize, usize) {
+    let begin = queries.iter().map(|query| query.from).min().unwrap_or(0);
+    let end = queries.iter().map(|query| query.to).max().unwrap_or(0);
+    (begin / tile * tile, end)
 }
 
 fn hide(scores: &mut [f32], first: usize, query: &Query) {
@@ -138,7 +194,7 @@ unsafe fn scores_of<S: Simd>(
             while block < block_count {
                 let at = first / KV_BLOCK + block;
                 let to = to.add(block * KV_BLOCK);
-                let wide = S::FLOAT_TILE_ROWS == 12;
+                let wide = S::FLOAT_TILE.most == 12;
                 block += match (queries.len(), block_count - block) {
                     (8.., 2..) if wide => score_rows::<S, 8, 2>(queries, blocks, at, to),
                     (8.., _) => score_rows::<S, 8, 1>(queries, blocks, at, to),
@@ -180,7 +236,16 @@ unsafe fn score_rows<S: Simd, const ROWS: usize, const BLOCKS: usize>(
             *key = blocks.key(first + block);
         }
         let mut sums = [[S::splat(0.0); BLOCKS]; ROWS];
+        let mut ahead = [keys[0]; BLOCKS];
+        for (block, ahead) in ahead.iter_mut().enumerate() {
+            *ahead = blocks.key(blocks.at_most(first + BLOCKS + block));
+        }
         for d in 0..blocks.head_dim {
+            if d % 2 == 0 {
+                for ahead in ahead {
+                    prefetch(ahead.add(d * LANES).cast(), 64);
+                }
+            }
             let mut line = [S::load_f16(keys[0].add(d * LANES)); BLOCKS];
             for block in 1..BLOCKS {
                 line[block] = S::load_f16(keys[block].add(d * LANES));
@@ -225,7 +290,7 @@ unsafe fn add_values<S: Simd>(
             let mut d = 0;
             while d < blocks.head_dim {
                 let sums = scratch.sums.as_mut_ptr().add(row * blocks.head_dim + d);
-                let wide = S::FLOAT_TILE_ROWS == 12;
+                let wide = S::FLOAT_TILE.most == 12;
                 d += LANES
                     * match (rows - row, (blocks.head_dim - d) / LANES) {
                         (8.., 2..) if wide => add_rows::<S, 8, 2>(weights, blocks, at, d, sums),
@@ -270,8 +335,13 @@ unsafe fn add_rows<S: Simd, const ROWS: usize, const VECTORS: usize>(
         }
         for block in 0..at.blocks {
             let value = blocks.value(at.first + block).add(d);
+            let ahead = blocks.value(blocks.at_most(at.first + block + 2)).add(d);
             let weights = weights.add(block * KV_BLOCK);
             for position in 0..KV_BLOCK {
+                prefetch(
+                    ahead.add(position * blocks.head_dim).cast(),
+                    VECTORS * LANES * 2,
+                );
                 let line = value.add(position * blocks.head_dim);
                 let mut values = [S::load_f16(line); VECTORS];
                 for (vector, values) in values.iter_mut().enumerate().skip(1) {

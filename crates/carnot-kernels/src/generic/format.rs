@@ -23,6 +23,8 @@ pub(crate) trait PanelFormat: Copy {
 
 const F16_SCALES: usize = LANES * 2;
 const F32_SCALES: usize = LANES * 4;
+/// Scale, min and sub-scales of a superblock of 256 inputs.
+const K_HEADER: usize = 2 * F16_SCALES + 16 * LANES;
 
 /// Nibble lines hold inputs `4j` low and `16 + 4j` high.
 #[inline(always)]
@@ -39,6 +41,25 @@ unsafe fn nibbles<S: Simd>(lines: *const u8, quad: usize) -> S::C {
     }
 }
 
+/// Bits `from..` of each byte of `plane` moved to bit 4, and masked.
+#[inline(always)]
+unsafe fn above_nibbles<S: Simd>(codes: S::C, plane: S::C, from: usize, mask: u8) -> S::C {
+    // SAFETY: registers only.
+    unsafe {
+        let plane = match from {
+            0 => S::shift_left::<4>(plane),
+            1 => S::shift_left::<3>(plane),
+            2 => S::shift_left::<2>(plane),
+            3 => S::shift_left::<1>(plane),
+            4 => plane,
+            5 => S::shift_right::<1>(plane),
+            6 => S::shift_right::<2>(plane),
+            _ => S::shift_right::<3>(plane),
+        };
+        S::or_masked(codes, plane, mask)
+    }
+}
+
 /// `Layout::Nibble`.
 #[derive(Clone, Copy)]
 pub(crate) struct Nibble;
@@ -46,6 +67,14 @@ pub(crate) struct Nibble;
 /// `Layout::NibbleK`.
 #[derive(Clone, Copy)]
 pub(crate) struct NibbleK;
+
+/// `Layout::FiveBitK`.
+#[derive(Clone, Copy)]
+pub(crate) struct FiveBitK;
+
+/// `Layout::SixBitK`.
+#[derive(Clone, Copy)]
+pub(crate) struct SixBitK;
 
 /// `Layout::Byte` with the zero code `ZERO`.
 #[derive(Clone, Copy)]
@@ -88,13 +117,13 @@ mod formats {
 
     impl PanelFormat for NibbleK {
         const INPUTS: usize = 256;
-        const BYTES: usize = 2 * F16_SCALES + 16 * LANES + 8 * 256;
+        const BYTES: usize = K_HEADER + 8 * 256;
         const GROUP: usize = 32;
         const ZERO: i32 = 0;
 
         #[inline(always)]
         unsafe fn codes<S: Simd>(block: *const u8, quad: usize) -> S::C {
-            unsafe { nibbles::<S>(block.add(2 * F16_SCALES + 16 * LANES), quad) }
+            unsafe { nibbles::<S>(block.add(K_HEADER), quad) }
         }
         #[inline(always)]
         unsafe fn scales<S: Simd>(block: *const u8, group: usize) -> S::F {
@@ -111,6 +140,54 @@ mod formats {
                 let mins = S::load_u8(block.add(2 * F16_SCALES + (8 + group) * LANES));
                 S::mul(S::load_f16(block.add(F16_SCALES).cast()), mins)
             }
+        }
+    }
+
+    impl PanelFormat for FiveBitK {
+        const INPUTS: usize = 256;
+        const BYTES: usize = K_HEADER + 8 * 256 + 8 * 64;
+        const GROUP: usize = 32;
+        const ZERO: i32 = 0;
+
+        #[inline(always)]
+        unsafe fn codes<S: Simd>(block: *const u8, quad: usize) -> S::C {
+            unsafe {
+                let plane = S::load_codes(block.add(K_HEADER + 8 * 256 + quad / 8 * 64));
+                let codes = nibbles::<S>(block.add(K_HEADER), quad);
+                above_nibbles::<S>(codes, plane, quad % 8, 0x10)
+            }
+        }
+        #[inline(always)]
+        unsafe fn scales<S: Simd>(block: *const u8, group: usize) -> S::F {
+            unsafe { NibbleK::scales::<S>(block, group) }
+        }
+        #[inline(always)]
+        unsafe fn mins<S: Simd>(block: *const u8, group: usize) -> S::F {
+            unsafe { NibbleK::mins::<S>(block, group) }
+        }
+    }
+
+    impl PanelFormat for SixBitK {
+        const INPUTS: usize = 256;
+        const BYTES: usize = K_HEADER + 8 * 256 + 16 * 64;
+        const GROUP: usize = 16;
+        const ZERO: i32 = 32;
+
+        #[inline(always)]
+        unsafe fn codes<S: Simd>(block: *const u8, quad: usize) -> S::C {
+            unsafe {
+                let plane = S::load_codes(block.add(K_HEADER + 8 * 256 + quad / 4 * 64));
+                let codes = nibbles::<S>(block.add(K_HEADER), quad);
+                above_nibbles::<S>(codes, plane, quad % 4 * 2, 0x30)
+            }
+        }
+        #[inline(always)]
+        unsafe fn scales<S: Simd>(block: *const u8, group: usize) -> S::F {
+            unsafe { ByteK16::<32>::scales::<S>(block, group) }
+        }
+        #[inline(always)]
+        unsafe fn mins<S: Simd>(_: *const u8, _: usize) -> S::F {
+            unsafe { S::splat(0.0) }
         }
     }
 

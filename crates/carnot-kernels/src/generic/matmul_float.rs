@@ -1,13 +1,8 @@
 //! Float matmul over packed panels: f16, bf16 or f32 weights, f32 activations and sums.
 
-use super::matmul_int::{Output, load_output, store_output};
-use crate::activations::RowPointers;
+use super::matmul_int::{Output, Partial, Sums, prefetch};
+use crate::activations::{Activations, FLOAT_CHUNK as CHUNK};
 use crate::simd::{LANES, Simd};
-
-/// Most rows that [`gemv`] takes at once.
-pub(crate) const GEMV_ROWS: usize = 4;
-/// Inputs that one pass of [`gemm`] widens to f32 in the first-level cache.
-pub(crate) const CHUNK: usize = 192;
 
 /// A float layout of `pack::Layout`.
 pub(crate) trait FloatFormat: Copy {
@@ -58,15 +53,18 @@ mod formats {
     }
 }
 
-/// `ROWS` rows × one panel, over all `inputs`; four independent chains of additions hide the latency of one row.
+/// How far ahead of its use a panel is asked for, in bytes.
+const PREFETCH: usize = 4096;
+
+/// A tile of `ROWS` rows × one panel, over all `inputs`; four independent chains of additions hide the latency of one row.
 ///
 /// # Safety
-/// `panel` must hold `inputs` inputs (a multiple of 4), `rows` that many in `ROWS` rows, `out` 16 values per row.
+/// `panel` must hold `inputs` inputs (a multiple of 4), `floats` a tile of that many, `out` 16 values per row.
 #[inline(always)]
 pub(crate) unsafe fn gemv<S: Simd, P: FloatFormat, const ROWS: usize>(
     panel: *const u8,
     inputs: usize,
-    rows: RowPointers,
+    floats: *const f32,
     out: *mut f32,
     out_stride: usize,
 ) {
@@ -74,10 +72,12 @@ pub(crate) unsafe fn gemv<S: Simd, P: FloatFormat, const ROWS: usize>(
     unsafe {
         let mut sums = [[S::splat(0.0); 4]; ROWS];
         for input in (0..inputs).step_by(4) {
+            let lines = panel.add(input * LANES * P::BYTES);
+            prefetch(lines.wrapping_add(PREFETCH), 4 * LANES * P::BYTES);
             for chain in 0..4 {
-                let weights = P::load::<S>(panel.add((input + chain) * LANES * P::BYTES));
+                let weights = P::load::<S>(lines.add(chain * LANES * P::BYTES));
                 for (row, sums) in sums.iter_mut().enumerate() {
-                    let value = S::splat(*rows.floats.add(row * rows.stride + input + chain));
+                    let value = S::splat(*floats.add((input + chain) * ROWS + row));
                     sums[chain] = S::fma(weights, value, sums[chain]);
                 }
             }
@@ -102,79 +102,109 @@ impl Widened {
     }
 }
 
-/// All `row_count` rows × two panels, over all `inputs`.
+/// What one widened chunk is multiplied with.
+#[derive(Clone, Copy)]
+pub(crate) struct Tiles<'a> {
+    pub activations: &'a Activations,
+    /// The first input of the chunk.
+    pub first: usize,
+    /// Inputs in the chunk.
+    pub inputs: usize,
+    pub sums: Sums,
+}
+
+/// Multiplies all rows with a chunk; shared by all formats.
+pub(crate) type TilesFn = unsafe fn(&Widened, Tiles<'_>);
+
+/// All rows × two panels, over all `inputs`.
 ///
 /// # Safety
-/// As for [`gemv`]; `out` must have room for `row_count` rows of `out.columns` values.
+/// The panels must hold `inputs` inputs, the activations the f32 form of that many, and `out` must have room for their rows
+/// of `out.columns` values.
 #[inline(always)]
 pub(crate) unsafe fn gemm<S: Simd, P: FloatFormat>(
-    scratch: &mut Widened,
+    (scratch, partial): (&mut Widened, &mut Partial),
     panels: [*const u8; 2],
     inputs: usize,
-    rows: RowPointers,
-    row_count: usize,
-    out: Output,
+    tiles: TilesFn,
+    (activations, out): (&Activations, Output),
 ) {
+    partial.resize(activations.rows(), [[0.0; LANES]; 2]);
     // SAFETY: all offsets stay inside what the caller promises.
     unsafe {
         for first in (0..inputs).step_by(CHUNK) {
             let count = CHUNK.min(inputs - first);
+            let sums = Sums {
+                partial: partial.as_mut_ptr(),
+                continues: first > 0,
+                out: (first + count == inputs).then_some(out),
+            };
             for input in 0..count {
                 for (index, panel) in panels.iter().enumerate() {
                     let values = P::load::<S>(panel.add((first + input) * LANES * P::BYTES));
                     S::store(scratch.values[input][index].as_mut_ptr(), values);
                 }
             }
-            let mut row = 0;
-            while row < row_count {
-                let at = (row, first, count);
-                row += match row_count - row {
-                    left if left >= 12 && S::FLOAT_TILE_ROWS == 12 => {
-                        tile::<S, 12>(scratch, rows, at, out)
-                    }
-                    left if left >= 6 && S::FLOAT_TILE_ROWS == 12 => {
-                        tile::<S, 6>(scratch, rows, at, out)
-                    }
-                    left if left >= 3 => tile::<S, 3>(scratch, rows, at, out),
-                    _ => tile::<S, 1>(scratch, rows, at, out),
-                };
+            let chunk = Tiles {
+                activations,
+                first,
+                inputs: count,
+                sums,
+            };
+            tiles(scratch, chunk);
+        }
+    }
+}
+
+/// The body of a [`TilesFn`].
+///
+/// # Safety
+/// As for [`gemm`].
+#[inline(always)]
+pub(crate) unsafe fn tiles<S: Simd>(chunk: &Widened, all: Tiles<'_>) {
+    let tiling = all.activations.float_tiling;
+    for index in 0..tiling.tiles() {
+        let rows = tiling.rows_of(index);
+        let wide = S::FLOAT_TILE.most == 12;
+        // SAFETY: as the caller promises; the tile's height is that of the activations.
+        unsafe {
+            match rows.len() {
+                12 if wide => tile::<S, 12>(chunk, &all, rows.start),
+                11 if wide => tile::<S, 11>(chunk, &all, rows.start),
+                10 if wide => tile::<S, 10>(chunk, &all, rows.start),
+                9 if wide => tile::<S, 9>(chunk, &all, rows.start),
+                8 if wide => tile::<S, 8>(chunk, &all, rows.start),
+                7 if wide => tile::<S, 7>(chunk, &all, rows.start),
+                6 if wide => tile::<S, 6>(chunk, &all, rows.start),
+                5 if wide => tile::<S, 5>(chunk, &all, rows.start),
+                3 if !wide => tile::<S, 3>(chunk, &all, rows.start),
+                2 if !wide => tile::<S, 2>(chunk, &all, rows.start),
+                height => unreachable!("no kernel for tiles of {height} rows"),
             }
         }
     }
 }
 
 #[inline(always)]
-unsafe fn tile<S: Simd, const ROWS: usize>(
-    chunk: &Widened,
-    rows: RowPointers,
-    (row0, first, count): (usize, usize, usize),
-    out: Output,
-) -> usize {
+unsafe fn tile<S: Simd, const ROWS: usize>(chunk: &Widened, all: &Tiles<'_>, row0: usize) {
     // SAFETY: all offsets stay inside what the caller of `gemm` promises.
     unsafe {
         let mut sums = [[S::splat(0.0); 2]; ROWS];
-        if first > 0 {
-            for (row, sums) in sums.iter_mut().enumerate() {
-                *sums = [
-                    load_output::<S>(out, row0 + row, 0),
-                    load_output::<S>(out, row0 + row, 1),
-                ];
-            }
+        for (row, sums) in sums.iter_mut().enumerate() {
+            *sums = all.sums.load::<S>(row0 + row);
         }
-        let floats = rows.floats.add(row0 * rows.stride + first);
-        for input in 0..count {
-            let line = chunk.values.get_unchecked(input);
+        let mut floats = all.activations.float_tile(row0, all.first);
+        for line in chunk.values.get_unchecked(..all.inputs) {
             let weights = [S::load(line[0].as_ptr()), S::load(line[1].as_ptr())];
             for (row, sums) in sums.iter_mut().enumerate() {
-                let value = S::splat(*floats.add(row * rows.stride + input));
+                let value = S::splat(*floats.add(row));
                 sums[0] = S::fma(weights[0], value, sums[0]);
                 sums[1] = S::fma(weights[1], value, sums[1]);
             }
+            floats = floats.add(ROWS);
         }
         for (row, sums) in sums.into_iter().enumerate() {
-            store_output::<S>(out, row0 + row, 0, sums[0]);
-            store_output::<S>(out, row0 + row, 1, sums[1]);
+            all.sums.store::<S>(row0 + row, sums);
         }
-        ROWS
     }
 }

@@ -5,73 +5,43 @@
 //! - many rows ([`gemm`]): a chunk of two panels is expanded to bytes in L1 and used by every tile of rows.
 
 use super::format::PanelFormat;
-use crate::activations::RowPointers;
+use crate::activations::{Activations, GROUP as SCALE_GROUP, INT_CHUNK as CHUNK, IntTile};
 use crate::simd::{LANES, Simd};
 
-/// Most rows that [`gemv`] takes at once.
-pub(crate) const GEMV_ROWS: usize = 4;
-/// Inputs that one pass of [`gemm`] expands; two panels of them fill half of a 48 KiB first-level cache.
-pub(crate) const CHUNK: usize = 512;
+/// The code that stands for zero in an expanded chunk, whatever it was in the panel.
+const EXPANDED_ZERO: u8 = 128;
 
+/// How far ahead of their use the codes of a tile are asked for, in bytes.
+const AHEAD: usize = 1024;
 /// How far ahead of its use a panel is asked for, in bytes.
 const PREFETCH: usize = 4096;
 
-/// The accumulators of one group start at `−zero · Σ a`; the sums are kept as `−8 · Σ a`.
+/// Which arrays of a tile belong to groups of `GROUP` inputs.
 #[inline(always)]
-unsafe fn start<S: Simd, const GROUP: usize>(
-    row: &RowPointers,
-    at: usize,
-    group: usize,
-    zero: i32,
-) -> S::I {
-    let sums = if GROUP == 32 { row.sums32 } else { row.sums16 };
-    // SAFETY: the caller keeps `at` and `group` inside the row.
-    unsafe { S::int_splat((*sums.add(at * row.stride / GROUP + group) * zero) >> 3) }
-}
-
-/// Folds a finished integer group into the f32 accumulator.
-#[inline(always)]
-unsafe fn finish<S: Simd, const GROUP: usize, const MIN: bool>(
-    sum: S::F,
-    dots: S::I,
-    (scale, min): (S::F, S::F),
-    row: &RowPointers,
-    at: usize,
-    group: usize,
-) -> S::F {
-    // SAFETY: the caller keeps `at` and `group` inside the row.
-    unsafe {
-        let row_scale = *row.scales.add(at * row.stride / 32 + group * GROUP / 32);
-        let value = S::mul(S::int_to_float(dots), S::splat(row_scale));
-        let sum = S::fma(value, scale, sum);
-        if !MIN {
-            return sum;
-        }
-        let weighted = if GROUP == 32 {
-            row.weighted32
-        } else {
-            row.weighted16
-        };
-        S::fnma(
-            min,
-            S::splat(*weighted.add(at * row.stride / GROUP + group)),
-            sum,
-        )
+fn sums_of<const GROUP: usize>(tile: &IntTile) -> (*const i32, *const f32) {
+    if GROUP == 32 {
+        (tile.sums32, tile.weighted32)
+    } else {
+        (tile.sums16, tile.weighted16)
     }
 }
 
-/// `ROWS` outputs rows × one panel, over all inputs. `out` is 16 values per row, `out_stride` apart.
+/// A tile of `ROWS` rows × one panel, over all inputs. `out` is 16 values per row, `out_stride` apart.
 ///
 /// # Safety
-/// `panel` must hold `superblocks` superblocks of `P`, `rows` that many inputs in `ROWS` rows, and `out` its values.
+/// `panel` must hold `superblocks` superblocks of `P`, `tile` that many inputs of `ROWS` rows, and `out` its values.
 #[inline(always)]
 pub(crate) unsafe fn gemv<S: Simd, P: PanelFormat, const ROWS: usize>(
     panel: *const u8,
     superblocks: usize,
-    rows: RowPointers,
+    tile: IntTile,
     out: *mut f32,
     out_stride: usize,
 ) {
+    let (starts, weighted) = match P::GROUP {
+        32 => sums_of::<32>(&tile),
+        _ => sums_of::<16>(&tile),
+    };
     // SAFETY: all offsets stay inside what the caller promises.
     unsafe {
         let mut sums = [S::splat(0.0); ROWS];
@@ -80,36 +50,28 @@ pub(crate) unsafe fn gemv<S: Simd, P: PanelFormat, const ROWS: usize>(
             prefetch(block.wrapping_add(PREFETCH), P::BYTES);
             for local in 0..P::INPUTS / P::GROUP {
                 let group = superblock * (P::INPUTS / P::GROUP) + local;
-                let mut dots: [S::I; ROWS] = [S::int_splat(0); ROWS];
-                for (row, dots) in dots.iter_mut().enumerate() {
-                    *dots = match P::GROUP {
-                        32 => start::<S, 32>(&rows, row, group, P::ZERO),
-                        _ => start::<S, 16>(&rows, row, group, P::ZERO),
-                    };
-                }
-                for quad in 0..P::GROUP / 4 {
-                    let codes = P::codes::<S>(block, local * (P::GROUP / 4) + quad);
-                    let input = group * P::GROUP + quad * 4;
+                let mut dots = [S::int_splat(0); ROWS];
+                if !P::HAS_MIN {
                     for (row, dots) in dots.iter_mut().enumerate() {
-                        *dots = S::dot(*dots, codes, rows.codes.add(row * rows.stride + input));
+                        *dots = S::int_splat((*starts.add(group * ROWS + row) * P::ZERO) >> 7);
                     }
                 }
-                let scale = (P::scales::<S>(block, local), P::mins::<S>(block, local));
-                for row in 0..ROWS {
-                    sums[row] = match (P::GROUP, P::HAS_MIN) {
-                        (32, false) => {
-                            finish::<S, 32, false>(sums[row], dots[row], scale, &rows, row, group)
-                        }
-                        (32, true) => {
-                            finish::<S, 32, true>(sums[row], dots[row], scale, &rows, row, group)
-                        }
-                        (_, false) => {
-                            finish::<S, 16, false>(sums[row], dots[row], scale, &rows, row, group)
-                        }
-                        (_, true) => {
-                            finish::<S, 16, true>(sums[row], dots[row], scale, &rows, row, group)
-                        }
-                    };
+                let codes_of = tile.codes.add(group * P::GROUP * ROWS);
+                for quad in 0..P::GROUP / 4 {
+                    let codes = P::codes::<S>(block, local * (P::GROUP / 4) + quad);
+                    for (row, dots) in dots.iter_mut().enumerate() {
+                        *dots = S::dot(*dots, codes, codes_of.add((quad * ROWS + row) * 4));
+                    }
+                }
+                let (scale, min) = (P::scales::<S>(block, local), P::mins::<S>(block, local));
+                for (row, sum) in sums.iter_mut().enumerate() {
+                    let row_scale = *tile.scales.add(group * P::GROUP / SCALE_GROUP * ROWS + row);
+                    let value = S::mul(S::int_to_float(dots[row]), S::splat(row_scale));
+                    *sum = S::fma(value, scale, *sum);
+                    if P::HAS_MIN {
+                        let weighted = S::splat(*weighted.add(group * ROWS + row));
+                        *sum = S::fnma(min, weighted, *sum);
+                    }
                 }
             }
         }
@@ -119,8 +81,9 @@ pub(crate) unsafe fn gemv<S: Simd, P: PanelFormat, const ROWS: usize>(
     }
 }
 
+/// Asks for `bytes` from `from` on; the address need not be valid.
 #[inline(always)]
-unsafe fn prefetch(from: *const u8, bytes: usize) {
+pub(crate) unsafe fn prefetch(from: *const u8, bytes: usize) {
     #[cfg(target_arch = "x86_64")]
     for line in (0..bytes).step_by(64) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -131,7 +94,10 @@ unsafe fn prefetch(from: *const u8, bytes: usize) {
     let _ = (from, bytes);
 }
 
-/// A chunk of two panels, expanded: bytes for codes, f32 for scales and mins.
+/// Sums of all rows with two panels, between chunks: far apart in the outputs, they stand side by side here.
+pub(crate) type Partial = Vec<[[f32; LANES]; 2]>;
+
+/// A chunk of two panels, expanded: bytes for codes, f32 for scales and mins. It takes half of a 48 KiB first-level cache.
 #[repr(C, align(64))]
 pub(crate) struct Expanded {
     codes: [[[u8; 64]; 2]; CHUNK / 4],
@@ -161,10 +127,11 @@ impl Expanded {
                 for (index, panel) in panels.iter().enumerate() {
                     let block = panel.add(superblock * P::BYTES);
                     for quad in 0..P::INPUTS / 4 {
-                        S::store_codes(
-                            self.codes[quad0 + quad][index].as_mut_ptr(),
-                            P::codes::<S>(block, quad),
-                        );
+                        let mut codes = P::codes::<S>(block, quad);
+                        if !P::HAS_MIN && P::ZERO != i32::from(EXPANDED_ZERO) {
+                            codes = S::add_codes(codes, EXPANDED_ZERO - P::ZERO as u8);
+                        }
+                        S::store_codes(self.codes[quad0 + quad][index].as_mut_ptr(), codes);
                     }
                     for group in 0..P::INPUTS / P::GROUP {
                         S::store(
@@ -196,50 +163,92 @@ pub(crate) struct Output {
 
 /// What one expanded chunk is multiplied with.
 #[derive(Clone, Copy)]
-pub(crate) struct Tiles {
-    pub rows: RowPointers,
-    pub row_count: usize,
-    /// The code that stands for zero.
-    pub zero: i32,
-    /// The first scale group of the chunk.
-    pub group0: usize,
+pub(crate) struct Tiles<'a> {
+    pub activations: &'a Activations,
+    /// The first input of the chunk.
+    pub first: usize,
     /// Inputs in the chunk.
     pub inputs: usize,
-    pub out: Output,
+    pub sums: Sums,
+}
+
+/// Where the sums of a chunk come from and go to.
+#[derive(Clone, Copy)]
+pub(crate) struct Sums {
+    pub partial: *mut [[f32; LANES]; 2],
+    /// Whether earlier chunks left partial sums.
+    pub continues: bool,
+    /// Where finished sums go: set for the last chunk.
+    pub out: Option<Output>,
+}
+
+impl Sums {
+    /// The sums of two panels at `row` so far.
+    #[inline(always)]
+    pub unsafe fn load<S: Simd>(self, row: usize) -> [S::F; 2] {
+        if !self.continues {
+            // SAFETY: registers only.
+            return unsafe { [S::splat(0.0); 2] };
+        }
+        // SAFETY: the caller keeps `row` inside the activations, as many as there are partial sums.
+        unsafe {
+            let from = &*self.partial.add(row);
+            [S::load(from[0].as_ptr()), S::load(from[1].as_ptr())]
+        }
+    }
+
+    /// Keeps the sums of two panels at `row`, or puts them out.
+    #[inline(always)]
+    pub unsafe fn store<S: Simd>(self, row: usize, sums: [S::F; 2]) {
+        // SAFETY: as in `load`; the output has room for every row.
+        unsafe {
+            if let Some(out) = self.out {
+                store_output::<S>(out, row, 0, sums[0]);
+                store_output::<S>(out, row, 1, sums[1]);
+            } else {
+                let to = &mut *self.partial.add(row);
+                S::store(to[0].as_mut_ptr(), sums[0]);
+                S::store(to[1].as_mut_ptr(), sums[1]);
+            }
+        }
+    }
 }
 
 /// Multiplies all rows with a chunk; shared by all formats with the same groups.
-pub(crate) type TilesFn = unsafe fn(&Expanded, Tiles);
+pub(crate) type TilesFn = unsafe fn(&Expanded, Tiles<'_>);
 
-/// All `row_count` rows × two panels, over all inputs: each chunk is expanded once, then `tiles` runs over it.
+/// All rows × two panels, over all inputs: each chunk is expanded once, then `tiles` runs over it.
 ///
 /// # Safety
-/// As for [`gemv`]; `out` must have room for `row_count` rows of `out.columns` values.
+/// The panels must hold `superblocks` superblocks of `P`, the activations the int8 form of that many inputs, and `out` must
+/// have room for their rows of `out.columns` values.
 #[inline(always)]
 pub(crate) unsafe fn gemm<S: Simd, P: PanelFormat>(
-    scratch: &mut Expanded,
+    (scratch, partial): (&mut Expanded, &mut Partial),
     panels: [*const u8; 2],
     superblocks: usize,
     tiles: TilesFn,
-    (rows, row_count, out): (RowPointers, usize, Output),
+    (activations, out): (&Activations, Output),
 ) {
     let step = CHUNK / P::INPUTS;
+    partial.resize(activations.rows(), [[0.0; LANES]; 2]);
     for first in (0..superblocks).step_by(step) {
+        let last = superblocks.min(first + step);
+        let sums = Sums {
+            partial: partial.as_mut_ptr(),
+            continues: first > 0,
+            out: (last == superblocks).then_some(out),
+        };
         // SAFETY: all offsets stay inside what the caller promises.
         unsafe {
-            let inputs = scratch.fill::<S, P>(panels, first, superblocks.min(first + step));
-            let group0 = first * P::INPUTS / P::GROUP;
-            tiles(
-                scratch,
-                Tiles {
-                    rows,
-                    row_count,
-                    zero: P::ZERO,
-                    group0,
-                    inputs,
-                    out,
-                },
-            );
+            let inputs = scratch.fill::<S, P>(panels, first, last);
+            let chunk = Tiles {
+                activations,
+                first: first * P::INPUTS,
+                inputs,
+                sums,
+            };
+            tiles(scratch, chunk);
         }
     }
 }
@@ -251,96 +260,96 @@ pub(crate) unsafe fn gemm<S: Simd, P: PanelFormat>(
 #[inline(always)]
 pub(crate) unsafe fn tiles<S: Simd, const GROUP: usize, const MIN: bool>(
     chunk: &Expanded,
-    all: Tiles,
+    all: Tiles<'_>,
 ) {
-    let mut row = 0;
-    while row < all.row_count {
-        // SAFETY: as the caller promises; a tile never has more rows than are left.
-        row += unsafe {
-            match all.row_count - row {
-                6.. if S::TILE_ROWS >= 6 => tile::<S, GROUP, MIN, 6>(chunk, &all, row),
-                4.. if S::TILE_ROWS >= 6 => tile::<S, GROUP, MIN, 4>(chunk, &all, row),
-                2.. => tile::<S, GROUP, MIN, 2>(chunk, &all, row),
-                _ => tile::<S, GROUP, MIN, 1>(chunk, &all, row),
+    let tiling = all.activations.int_tiling;
+    for index in 0..tiling.tiles() {
+        let rows = tiling.rows_of(index);
+        // SAFETY: as the caller promises; the tile's height is that of the activations.
+        unsafe {
+            match rows.len() {
+                7 if S::TILE.most >= 7 => tile::<S, GROUP, MIN, 7>(chunk, &all, rows.start),
+                6 if S::TILE.most >= 7 => tile::<S, GROUP, MIN, 6>(chunk, &all, rows.start),
+                5 if S::TILE.most >= 7 => tile::<S, GROUP, MIN, 5>(chunk, &all, rows.start),
+                4 if S::TILE.most >= 7 => tile::<S, GROUP, MIN, 4>(chunk, &all, rows.start),
+                2 if S::TILE.most < 7 => tile::<S, GROUP, MIN, 2>(chunk, &all, rows.start),
+                1 if S::TILE.most < 7 => tile::<S, GROUP, MIN, 1>(chunk, &all, rows.start),
+                height => unreachable!("no kernel for tiles of {height} rows"),
             }
-        };
+        }
     }
 }
 
 #[inline(always)]
 unsafe fn tile<S: Simd, const GROUP: usize, const MIN: bool, const ROWS: usize>(
     chunk: &Expanded,
-    all: &Tiles,
+    all: &Tiles<'_>,
     row0: usize,
-) -> usize {
-    let (rows, out) = (&all.rows, all.out);
+) {
     // SAFETY: all offsets stay inside what the caller of `gemm` promises.
     unsafe {
         let mut sums = [[S::splat(0.0); 2]; ROWS];
-        if all.group0 > 0 {
-            for (row, sums) in sums.iter_mut().enumerate() {
-                *sums = [
-                    load_output::<S>(out, row0 + row, 0),
-                    load_output::<S>(out, row0 + row, 1),
-                ];
+        for (row, sums) in sums.iter_mut().enumerate() {
+            *sums = all.sums.load::<S>(row0 + row);
+        }
+        let tile = all.activations.int_tile(row0, all.first);
+        let (mut starts, mut weighted) = sums_of::<GROUP>(&tile);
+        let (mut codes_of, scales) = (tile.codes, tile.scales);
+        if MIN {
+            // Before the dot products, so that mins and dots need not share the registers.
+            for mins in chunk.mins.get_unchecked(..all.inputs / GROUP) {
+                let mins = [S::load(mins[0].as_ptr()), S::load(mins[1].as_ptr())];
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let weighted = S::splat(*weighted.add(row));
+                    for panel in 0..2 {
+                        sums[panel] = S::fnma(mins[panel], weighted, sums[panel]);
+                    }
+                }
+                weighted = weighted.add(ROWS);
             }
         }
         for local in 0..all.inputs / GROUP {
-            let group = all.group0 + local;
+            prefetch(codes_of.cast::<u8>().wrapping_add(AHEAD), GROUP * ROWS);
             let mut dots = [[S::int_splat(0); 2]; ROWS];
-            for (row, dots) in dots.iter_mut().enumerate() {
-                *dots = [start::<S, GROUP>(rows, row0 + row, group, all.zero); 2];
+            if !MIN {
+                for (row, dots) in dots.iter_mut().enumerate() {
+                    *dots = [S::int_splat(*starts.add(row)); 2];
+                }
             }
             for quad in 0..GROUP / 4 {
                 let lines = chunk.codes.get_unchecked(local * (GROUP / 4) + quad);
-                let input = group * GROUP + quad * 4;
                 let codes = [
                     S::load_codes(lines[0].as_ptr()),
                     S::load_codes(lines[1].as_ptr()),
                 ];
                 for (row, dots) in dots.iter_mut().enumerate() {
-                    let quad = rows.codes.add((row0 + row) * rows.stride + input);
+                    let quad = codes_of.add((quad * ROWS + row) * 4);
                     dots[0] = S::dot(dots[0], codes[0], quad);
                     dots[1] = S::dot(dots[1], codes[1], quad);
                 }
             }
-            for panel in 0..2 {
-                let scale = S::load(chunk.scales.get_unchecked(local)[panel].as_ptr());
-                let min = S::load(chunk.mins.get_unchecked(local)[panel].as_ptr());
-                for row in 0..ROWS {
-                    let (sum, dots) = (sums[row][panel], dots[row][panel]);
-                    sums[row][panel] =
-                        finish::<S, GROUP, MIN>(sum, dots, (scale, min), rows, row0 + row, group);
+            let lines = chunk.scales.get_unchecked(local);
+            let scale = [S::load(lines[0].as_ptr()), S::load(lines[1].as_ptr())];
+            let scales_of = scales.add(local * GROUP / SCALE_GROUP * ROWS);
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let row_scale = S::splat(*scales_of.add(row));
+                for panel in 0..2 {
+                    let value = S::mul(S::int_to_float(dots[row][panel]), row_scale);
+                    sums[panel] = S::fma(value, scale[panel], sums[panel]);
                 }
             }
+            codes_of = codes_of.add(GROUP * ROWS);
+            starts = starts.add(ROWS);
         }
         for (row, sums) in sums.into_iter().enumerate() {
-            store_output::<S>(out, row0 + row, 0, sums[0]);
-            store_output::<S>(out, row0 + row, 1, sums[1]);
+            all.sums.store::<S>(row0 + row, sums);
         }
-        ROWS
-    }
-}
-
-/// The 16 outputs of a panel at a row; padding columns read as zero.
-#[inline(always)]
-pub(crate) unsafe fn load_output<S: Simd>(out: Output, row: usize, panel: usize) -> S::F {
-    // SAFETY: only columns below `out.columns` are read.
-    unsafe {
-        let from = out.start.add(row * out.stride + panel * LANES);
-        let left = out.columns.saturating_sub(panel * LANES);
-        if left >= LANES {
-            return S::load(from);
-        }
-        let mut lanes = [0.0; LANES];
-        std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), left);
-        S::load(lanes.as_ptr())
     }
 }
 
 /// Stores the outputs of a panel at a row, without the padding columns.
 #[inline(always)]
-pub(crate) unsafe fn store_output<S: Simd>(out: Output, row: usize, panel: usize, value: S::F) {
+unsafe fn store_output<S: Simd>(out: Output, row: usize, panel: usize, value: S::F) {
     // SAFETY: only columns below `out.columns` are written.
     unsafe {
         let to = out.start.add(row * out.stride + panel * LANES);

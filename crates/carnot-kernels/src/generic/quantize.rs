@@ -3,13 +3,14 @@
 use crate::activations::QuantizedRow;
 use crate::simd::{LANES, Simd};
 
-/// Quantises `values` (a multiple of 32 long) into `row`.
+/// Quantises `values` (a multiple of 32 long) into one row of a tile.
 ///
 /// # Safety
-/// The processor must have the instruction set; the slices of `row` must fit `values` exactly.
+/// The processor must have the instruction set; the tile must have room for `values`.
 #[inline(always)]
-pub(crate) unsafe fn quantize_row<S: Simd>(values: &[f32], row: &mut QuantizedRow<'_>) {
-    // SAFETY: each group of 32 lies inside `values` and `codes`.
+pub(crate) unsafe fn quantize_row<S: Simd>(values: &[f32], row: &QuantizedRow) {
+    let height = row.height;
+    // SAFETY: each group of 32 lies inside `values`, and its place inside the tile.
     unsafe {
         for group in 0..values.len() / 32 {
             let from = values.as_ptr().add(group * 32);
@@ -21,17 +22,22 @@ pub(crate) unsafe fn quantize_row<S: Simd>(values: &[f32], row: &mut QuantizedRo
                 S::round(S::mul(low, inverse)),
                 S::round(S::mul(high, inverse)),
             );
-            let to = row.codes.as_mut_ptr().add(group * 32);
-            S::store_i8(to, low);
-            S::store_i8(to.add(LANES), high);
+            let mut codes = [[0_i8; 4]; 8];
+            S::store_i8(codes.as_mut_ptr().cast(), low);
+            S::store_i8(codes.as_mut_ptr().add(4).cast(), high);
+            let to = row.codes.cast::<[i8; 4]>().add(group * 8 * height);
+            for (quad, codes) in codes.into_iter().enumerate() {
+                *to.add(quad * height) = codes;
+            }
             let (low, high) = (S::sum(low), S::sum(high));
-            row.scales[group] = scale;
-            row.sums16[group * 2] = -8 * low as i32;
-            row.sums16[group * 2 + 1] = -8 * high as i32;
-            row.sums32[group] = -8 * (low + high) as i32;
-            row.weighted16[group * 2] = scale * low;
-            row.weighted16[group * 2 + 1] = scale * high;
-            row.weighted32[group] = scale * (low + high);
+            *row.scales.add(group * height) = scale;
+            *row.sums32.add(group * height) = -128 * (low + high) as i32;
+            *row.weighted32.add(group * height) = scale * (low + high);
+            for (half, sum) in [low, high].into_iter().enumerate() {
+                let at = (group * 2 + half) * height;
+                *row.sums16.add(at) = -128 * sum as i32;
+                *row.weighted16.add(at) = scale * sum;
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One row into its lane of a panel.
+//! Sixteen rows into a panel.
 
 use half::f16;
 
@@ -6,43 +6,48 @@ use super::Layout;
 use crate::blocks::{BlockType, unpack_affine};
 use crate::simd::LANES;
 
-/// Writes `row`, in its file's blocks, as lane `lane` of `panel`.
-pub(super) fn pack_row(
+/// Writes `rows`, up to 16 rows in their file's blocks one after another, as the lanes of `panel`.
+///
+/// Superblock by superblock, so that what is written stays in the first-level cache until all lanes are in.
+pub(super) fn pack_panel(
     dtype: BlockType,
     layout: Layout,
-    lane: usize,
-    row: &[u8],
+    rows: &[u8],
+    row_bytes: usize,
     panel: &mut [u8],
 ) {
-    if layout.is_integer() {
-        pack_codes(dtype, layout, lane, row, panel);
-    } else {
-        pack_floats(dtype, lane, row, panel);
+    if !layout.is_integer() {
+        return pack_floats(dtype.block_bytes(), rows, row_bytes, panel);
+    }
+    let unit_inputs = layout.superblock_inputs().max(dtype.block_len());
+    let superblock_bytes = layout.superblock_bytes();
+    let source_bytes = dtype.row_bytes(unit_inputs);
+    let target_bytes = unit_inputs / layout.superblock_inputs() * superblock_bytes;
+    let mut unpacked = Unpacked::zeroed();
+    for (unit, target) in panel.chunks_mut(target_bytes).enumerate() {
+        for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
+            let left = &row[row_bytes.min(unit * source_bytes)..];
+            let source = &left[..left.len().min(source_bytes)];
+            unpacked.read(dtype, source);
+            for (part, superblock) in target.chunks_exact_mut(superblock_bytes).enumerate() {
+                unpacked.write(dtype, layout, lane, source, part, superblock);
+            }
+        }
     }
 }
 
 /// Float layouts: input after input, 16 rows each.
-fn pack_floats(dtype: BlockType, lane: usize, row: &[u8], panel: &mut [u8]) {
-    let width = dtype.block_bytes();
-    for (value, target) in row
-        .chunks_exact(width)
-        .zip(panel.chunks_exact_mut(LANES * width))
+fn pack_floats(width: usize, rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
+    for (input, target) in panel
+        .chunks_exact_mut(LANES * width)
+        .enumerate()
+        .take(row_bytes / width)
     {
-        target[lane * width..(lane + 1) * width].copy_from_slice(value);
-    }
-}
-
-fn pack_codes(dtype: BlockType, layout: Layout, lane: usize, row: &[u8], panel: &mut [u8]) {
-    let unit_inputs = layout.superblock_inputs().max(dtype.block_len());
-    let superblock_bytes = layout.superblock_bytes();
-    let unit_bytes = unit_inputs / layout.superblock_inputs() * superblock_bytes;
-    let units = row
-        .chunks(dtype.row_bytes(unit_inputs))
-        .zip(panel.chunks_exact_mut(unit_bytes));
-    for (source, target) in units {
-        let unpacked = Unpacked::of(dtype, source);
-        for (part, superblock) in target.chunks_exact_mut(superblock_bytes).enumerate() {
-            unpacked.write(dtype, layout, lane, source, part, superblock);
+        for (row, to) in rows
+            .chunks_exact(row_bytes)
+            .zip(target.chunks_exact_mut(width))
+        {
+            to.copy_from_slice(&row[input * width..(input + 1) * width]);
         }
     }
 }
@@ -55,20 +60,27 @@ struct Unpacked {
 }
 
 impl Unpacked {
-    fn of(dtype: BlockType, source: &[u8]) -> Self {
-        let mut unpacked = Self {
+    fn zeroed() -> Self {
+        Self {
             codes: [0; 256],
             scales: [0.0; 16],
             mins: [0.0; 16],
-        };
+        }
+    }
+
+    /// Reads `source`; what a row has no blocks for has a zero scale.
+    fn read(&mut self, dtype: BlockType, source: &[u8]) {
         let groups = dtype.block_len() / dtype.group_len();
+        let blocks = source.len() / dtype.block_bytes();
+        self.codes[blocks * dtype.block_len()..].fill(0);
+        self.scales[blocks * groups..].fill(0.0);
+        self.mins[blocks * groups..].fill(0.0);
         for (index, block) in source.chunks_exact(dtype.block_bytes()).enumerate() {
-            let codes = &mut unpacked.codes[index * dtype.block_len()..][..dtype.block_len()];
-            let scales = &mut unpacked.scales[index * groups..][..groups];
-            let mins = &mut unpacked.mins[index * groups..][..groups];
+            let codes = &mut self.codes[index * dtype.block_len()..][..dtype.block_len()];
+            let scales = &mut self.scales[index * groups..][..groups];
+            let mins = &mut self.mins[index * groups..][..groups];
             unpack_affine(dtype, block, codes, scales, mins);
         }
-        unpacked
     }
 
     /// Writes part `part` of a block (of 64 inputs where a block holds several superblocks).
@@ -83,10 +95,16 @@ impl Unpacked {
     ) {
         let inputs = layout.superblock_inputs();
         let codes = &self.codes[part * inputs..(part + 1) * inputs];
-        let (header, code_lines) = target.split_at_mut(layout.header_bytes());
+        let (header, lines) = target.split_at_mut(layout.header_bytes());
         match layout {
-            Layout::Nibble | Layout::NibbleK => write_nibbles(lane, codes, code_lines),
-            _ => write_bytes(lane, codes, code_lines),
+            Layout::Nibble | Layout::NibbleK => write_nibbles(lane, codes, lines),
+            Layout::FiveBitK | Layout::SixBitK => {
+                let (nibbles, planes) = lines.split_at_mut(codes.len() * LANES / 2);
+                write_nibbles(lane, codes, nibbles);
+                let width = if layout == Layout::FiveBitK { 1 } else { 2 };
+                write_plane(lane, codes, width, planes);
+            }
+            _ => write_bytes(lane, codes, lines),
         }
         let groups = inputs / dtype.group_len();
         let scales = &self.scales[part * groups..(part + 1) * groups];
@@ -98,21 +116,43 @@ impl Unpacked {
                 write_f32(scale_bytes, lane, scales);
                 write_f32(min_bytes, lane, mins);
             }
-            Layout::NibbleK => write_q4_k_scales(header, lane, source),
-            Layout::ByteK16 { .. } => write_signed_scales(dtype, header, lane, source),
+            Layout::NibbleK | Layout::FiveBitK => write_unsigned_scales(header, lane, source),
+            Layout::ByteK16 { .. } | Layout::SixBitK => {
+                write_signed_scales(dtype, header, lane, source)
+            }
             Layout::F16 | Layout::Bf16 | Layout::F32 => unreachable!("float layouts hold no codes"),
         }
     }
+}
+
+/// Four codes as one number, code `i` in byte `i`.
+fn quad(codes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([codes[at], codes[at + 1], codes[at + 2], codes[at + 3]])
 }
 
 /// Line `j` of a group of 32: low nibbles are inputs `4j..4j+4`, high nibbles inputs `16+4j..16+4j+4`.
 fn write_nibbles(lane: usize, codes: &[u8], lines: &mut [u8]) {
     for (group, lines) in codes.chunks_exact(32).zip(lines.chunks_exact_mut(4 * 64)) {
         for (j, line) in lines.chunks_exact_mut(64).enumerate() {
-            for i in 0..4 {
-                line[lane * 4 + i] = group[4 * j + i] | (group[16 + 4 * j + i] << 4);
-            }
+            let low = quad(group, 4 * j) & 0x0f0f_0f0f;
+            let high = quad(group, 16 + 4 * j) & 0x0f0f_0f0f;
+            line[lane * 4..lane * 4 + 4].copy_from_slice(&(low | high << 4).to_le_bytes());
         }
+    }
+}
+
+/// The bits above a nibble, `width` to a code: quads `0, 1, …` of a line stand in bits `0, width, …` of each byte.
+fn write_plane(lane: usize, codes: &[u8], width: usize, lines: &mut [u8]) {
+    let mask = 0x0101_0101 * ((1 << width) - 1);
+    let quads = 8 / width;
+    for (codes, line) in codes
+        .chunks_exact(4 * quads)
+        .zip(lines.chunks_exact_mut(64))
+    {
+        let bits = (0..quads).fold(0, |bits, index| {
+            bits | (quad(codes, 4 * index) >> 4 & mask) << (index * width)
+        });
+        line[lane * 4..lane * 4 + 4].copy_from_slice(&bits.to_le_bytes());
     }
 }
 
@@ -134,8 +174,8 @@ fn write_f32(header: &mut [u8], lane: usize, values: &[f32]) {
     }
 }
 
-/// The two-level scales of `Q4_K`, kept as they are: f16 `d`, f16 `dmin`, six-bit scales and mins widened to bytes.
-fn write_q4_k_scales(header: &mut [u8], lane: usize, block: &[u8]) {
+/// The two-level scales of `Q4_K` and `Q5_K`, kept as they are: f16 `d`, f16 `dmin`, six-bit scales and mins widened to bytes.
+fn write_unsigned_scales(header: &mut [u8], lane: usize, block: &[u8]) {
     header[lane * 2..lane * 2 + 2].copy_from_slice(&block[0..2]);
     header[32 + lane * 2..32 + lane * 2 + 2].copy_from_slice(&block[2..4]);
     let packed = &block[4..16];

@@ -11,12 +11,17 @@ pub enum Layout {
     Nibble,
     /// 256 inputs: f16 scale and f16 min, then 8 × u8 sub-scales, 8 × u8 sub-mins, nibbles (`Q4_K`).
     NibbleK,
+    /// As [`Layout::NibbleK`], then the fifth bits, 8 inputs of a row to a byte (`Q5_K`).
+    FiveBitK,
+    /// 256 inputs: f16 scale, then 16 × i8 sub-scales, nibbles, then bits 4 and 5, 4 inputs of a row to a byte, around 32
+    /// (`Q6_K`).
+    SixBitK,
     /// 64 inputs: f16 scales of 2 groups, bytes around `zero` (`Q8_0`: 128, `Q5_0`: 16).
     Byte {
         /// The code that stands for zero.
         zero: u8,
     },
-    /// 256 inputs: f16 scale, then 16 × i8 sub-scales, bytes around `zero` (`Q6_K`: 32, `Q3_K`: 4).
+    /// 256 inputs: f16 scale, then 16 × i8 sub-scales, bytes around `zero` (`Q3_K`: 4).
     ByteK16 {
         /// The code that stands for zero.
         zero: u8,
@@ -44,21 +49,20 @@ impl Layout {
             BlockType::Q4K => Self::NibbleK,
             BlockType::Q8_0 => Self::Byte { zero: 128 },
             BlockType::Q5_0 => Self::Byte { zero: 16 },
-            BlockType::Q6K => Self::ByteK16 { zero: 32 },
+            BlockType::Q5K => Self::FiveBitK,
+            BlockType::Q6K => Self::SixBitK,
             BlockType::Q3K => Self::ByteK16 { zero: 4 },
             BlockType::Q2K => Self::Affine16,
-            BlockType::Q4_1
-            | BlockType::Q5_1
-            | BlockType::Q5K
-            | BlockType::IQ4NL
-            | BlockType::MXFP4 => Self::Affine32,
+            BlockType::Q4_1 | BlockType::Q5_1 | BlockType::IQ4NL | BlockType::MXFP4 => {
+                Self::Affine32
+            }
         }
     }
 
     /// Inputs in a superblock.
     pub fn superblock_inputs(self) -> usize {
         match self {
-            Self::NibbleK | Self::ByteK16 { .. } => 256,
+            Self::NibbleK | Self::FiveBitK | Self::SixBitK | Self::ByteK16 { .. } => 256,
             _ => 64,
         }
     }
@@ -67,7 +71,9 @@ impl Layout {
     pub fn header_bytes(self) -> usize {
         match self {
             Self::Nibble | Self::Byte { .. } => 2 * LANES * 2,
-            Self::NibbleK | Self::ByteK16 { .. } => 2 * LANES * 2 + 16 * LANES,
+            Self::NibbleK | Self::FiveBitK | Self::SixBitK | Self::ByteK16 { .. } => {
+                2 * LANES * 2 + 16 * LANES
+            }
             Self::Affine32 => 2 * 2 * LANES * 4,
             Self::Affine16 => 2 * 4 * LANES * 4,
             Self::F16 | Self::Bf16 | Self::F32 => 0,
@@ -79,6 +85,8 @@ impl Layout {
         let values = self.superblock_inputs() * LANES;
         let code_bytes = match self {
             Self::Nibble | Self::NibbleK => values / 2,
+            Self::FiveBitK => values / 2 + values / 8,
+            Self::SixBitK => values / 2 + values / 4,
             Self::F16 | Self::Bf16 => values * 2,
             Self::F32 => values * 4,
             _ => values,

@@ -2,6 +2,7 @@
 
 use half::{bf16, f16};
 
+use crate::activations::TileRows;
 use crate::simd::{LANES, Simd};
 
 /// Vectors as arrays.
@@ -33,8 +34,8 @@ impl Simd for Scalar {
     type I = [i32; LANES];
     type C = [u8; 64];
 
-    const TILE_ROWS: usize = 2;
-    const FLOAT_TILE_ROWS: usize = 2;
+    const TILE: TileRows = TileRows { few: 4, most: 2 };
+    const FLOAT_TILE: TileRows = TileRows { few: 4, most: 3 };
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> F {
@@ -166,6 +167,22 @@ impl Simd for Scalar {
     #[inline(always)]
     unsafe fn high_nibbles(codes: Self::C) -> Self::C {
         codes.map(|code| code >> 4)
+    }
+    #[inline(always)]
+    unsafe fn shift_left<const N: u32>(codes: Self::C) -> Self::C {
+        codes.map(|code| code << N)
+    }
+    #[inline(always)]
+    unsafe fn shift_right<const N: u32>(codes: Self::C) -> Self::C {
+        codes.map(|code| code >> N)
+    }
+    #[inline(always)]
+    unsafe fn or_masked(codes: Self::C, bits: Self::C, mask: u8) -> Self::C {
+        std::array::from_fn(|i| codes[i] | bits[i] & mask)
+    }
+    #[inline(always)]
+    unsafe fn add_codes(codes: Self::C, value: u8) -> Self::C {
+        codes.map(|code| code + value)
     }
     #[inline(always)]
     unsafe fn dot(sums: Self::I, codes: Self::C, quad: *const i8) -> Self::I {

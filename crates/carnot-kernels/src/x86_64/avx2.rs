@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use crate::activations::TileRows;
 use crate::simd::Simd;
 
 /// AVX2, FMA, F16C; `VNNI` adds the 256-bit dot-product instruction.
@@ -39,8 +40,8 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     type I = I;
     type C = I;
 
-    const TILE_ROWS: usize = 2;
-    const FLOAT_TILE_ROWS: usize = 3;
+    const TILE: TileRows = TileRows { few: 4, most: 2 };
+    const FLOAT_TILE: TileRows = TileRows { few: 4, most: 3 };
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> F {
@@ -252,6 +253,46 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
             let mask = _mm256_set1_epi8(15);
             let half = |codes| _mm256_and_si256(_mm256_srli_epi16::<4>(codes), mask);
             [half(codes[0]), half(codes[1])]
+        }
+    }
+    #[inline(always)]
+    unsafe fn shift_left<const N: u32>(codes: I) -> I {
+        unsafe {
+            let by = _mm_cvtsi32_si128(N as i32);
+            [
+                _mm256_sll_epi16(codes[0], by),
+                _mm256_sll_epi16(codes[1], by),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn shift_right<const N: u32>(codes: I) -> I {
+        unsafe {
+            let by = _mm_cvtsi32_si128(N as i32);
+            [
+                _mm256_srl_epi16(codes[0], by),
+                _mm256_srl_epi16(codes[1], by),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn or_masked(codes: I, bits: I, mask: u8) -> I {
+        unsafe {
+            let mask = _mm256_set1_epi8(mask as i8);
+            [
+                _mm256_or_si256(codes[0], _mm256_and_si256(bits[0], mask)),
+                _mm256_or_si256(codes[1], _mm256_and_si256(bits[1], mask)),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn add_codes(codes: I, value: u8) -> I {
+        unsafe {
+            let value = _mm256_set1_epi8(value as i8);
+            [
+                _mm256_add_epi8(codes[0], value),
+                _mm256_add_epi8(codes[1], value),
+            ]
         }
     }
     #[inline(always)]

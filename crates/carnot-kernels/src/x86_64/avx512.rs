@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use crate::activations::TileRows;
 use crate::simd::Simd;
 
 /// AVX-512 F, BW, DQ, VL, VNNI.
@@ -19,8 +20,8 @@ impl Simd for Avx512 {
     type I = __m512i;
     type C = __m512i;
 
-    const TILE_ROWS: usize = 6;
-    const FLOAT_TILE_ROWS: usize = 12;
+    const TILE: TileRows = TileRows { few: 8, most: 7 };
+    const FLOAT_TILE: TileRows = TileRows { few: 4, most: 12 };
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> __m512 {
@@ -136,6 +137,22 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn high_nibbles(codes: __m512i) -> __m512i {
         unsafe { _mm512_and_si512(_mm512_srli_epi16::<4>(codes), _mm512_set1_epi8(15)) }
+    }
+    #[inline(always)]
+    unsafe fn shift_left<const N: u32>(codes: __m512i) -> __m512i {
+        unsafe { _mm512_slli_epi16::<N>(codes) }
+    }
+    #[inline(always)]
+    unsafe fn shift_right<const N: u32>(codes: __m512i) -> __m512i {
+        unsafe { _mm512_srli_epi16::<N>(codes) }
+    }
+    #[inline(always)]
+    unsafe fn or_masked(codes: __m512i, bits: __m512i, mask: u8) -> __m512i {
+        unsafe { _mm512_or_si512(codes, _mm512_and_si512(bits, _mm512_set1_epi8(mask as i8))) }
+    }
+    #[inline(always)]
+    unsafe fn add_codes(codes: __m512i, value: u8) -> __m512i {
+        unsafe { _mm512_add_epi8(codes, _mm512_set1_epi8(value as i8)) }
     }
     #[inline(always)]
     unsafe fn dot(sums: __m512i, codes: __m512i, quad: *const i8) -> __m512i {

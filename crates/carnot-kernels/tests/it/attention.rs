@@ -142,6 +142,8 @@ fn attention_matches_its_definition() {
             (200, 1),
             (130, 7),
             (0, 150),
+            (700, 30),
+            (1000, 1),
         ] {
             check(
                 &compute,
@@ -183,5 +185,20 @@ fn sequences_do_not_see_each_other() {
                 },
             ],
         );
+    }
+}
+
+/// Few tasks for many workers: positions are split, and the parts put together again.
+#[test]
+fn parts_of_the_positions_make_a_whole() {
+    for compute in machines() {
+        for window in [usize::MAX, 900] {
+            let sequence = Sequence {
+                position: 1500,
+                tokens: 2,
+                window,
+            };
+            check(&compute, &[sequence]);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Norm, gate, softmax, rotation, arg-max.
 
-use carnot_kernels::{Activations, Rotation};
+use carnot_kernels::{Activations, Forms, Rotation};
 
 use crate::{machines, noise};
 
@@ -20,7 +20,7 @@ fn rms_norm_matches_its_formula() {
         for length in LENGTHS {
             let (x, weight) = (noise(1, 3 * length), noise(2, length));
             let mut out = Activations::new(3, length);
-            compute.rms_norm_into(&x, &weight, 1e-5, true, &mut out);
+            compute.rms_norm_into(&x, &weight, 1e-5, Forms::BOTH, &mut out);
             for (row, x) in x.chunks(length).enumerate() {
                 let mean = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / length as f64;
                 for (index, got) in out.row(row).iter().enumerate() {
@@ -43,7 +43,7 @@ fn a_norm_with_too_few_weights_is_refused() {
         &[1.0; 64],
         &[1.0; 16],
         1e-5,
-        false,
+        Forms::BOTH,
         &mut Activations::new(1, 64),
     );
 }
@@ -55,7 +55,7 @@ fn silu_gate_matches_its_formula() {
             let gate: Vec<f32> = noise(1, length).iter().map(|x| x * 30.0).collect();
             let up = noise(2, length);
             let mut out = Activations::new(1, length);
-            compute.silu_gate_into(&gate, &up, false, &mut out);
+            compute.silu_gate_into(&gate, &up, Forms::BOTH, &mut out);
             for (index, got) in out.row(0).iter().enumerate() {
                 let x = f64::from(gate[index]);
                 close(*got, x / (1.0 + (-x).exp()) * f64::from(up[index]), 1e-5);

@@ -1,7 +1,9 @@
 //! Matmul: every type, awkward shapes, every instruction set.
 
 use carnot_kernels::blocks::{dequantize, quantize};
-use carnot_kernels::{Activations, BlockType, Compute, InstructionSet, PackedMatrix, Product};
+use carnot_kernels::{
+    Activations, BlockType, Compute, Forms, InstructionSet, PackedMatrix, Product,
+};
 
 use crate::{machines, noise};
 
@@ -31,7 +33,7 @@ impl Case {
         let mut x = Activations::new(self.rows, self.inputs);
         compute.copy_into(
             &noise(2, self.rows * self.inputs),
-            packed.layout().is_integer(),
+            Forms::of([&packed]),
             &mut x,
         );
         let mut out = vec![f32::NAN; self.rows * self.outputs];
@@ -162,7 +164,7 @@ fn a_fused_group_equals_its_parts() {
         )
     });
     let mut x = Activations::new(6, 256);
-    compute.copy_into(&noise(2, 6 * 256), true, &mut x);
+    compute.copy_into(&noise(2, 6 * 256), Forms::BOTH, &mut x);
     let mut outs = cases
         .each_ref()
         .map(|case| vec![f32::NAN; 6 * case.outputs]);
@@ -186,7 +188,7 @@ fn nan_and_infinity_in_the_activations_do_not_escape_their_row() {
         let mut values = noise(4, 3 * 64);
         values[64] = f32::NAN;
         let mut x = Activations::new(3, 64);
-        compute.copy_into(&values, false, &mut x);
+        compute.copy_into(&values, Forms::of([&packed]), &mut x);
         let mut out = vec![0.0; 3 * 32];
         compute.matmul(
             &x,
