@@ -1,7 +1,9 @@
-//! Project chores: `cargo xtask test` checks everything that can be checked, `cargo xtask tidy` the house rules alone.
+//! Project chores: `cargo xtask test` checks everything that can be checked, `cargo xtask tidy` the house rules alone, and
+//! `cargo xtask bench` measures Carnot against its peers.
 
 mod report;
 
+mod bench;
 mod test;
 mod tidy;
 
@@ -16,7 +18,8 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
 
   test [STEP…]   set up what the tests need, then check everything, or only the named steps
-  tidy           check the house rules: layers, files, words, links, names (STYLE.md)";
+  tidy           check the house rules: layers, files, words, links, names (STYLE.md)
+  bench [NAME…]  measure against llama.cpp, in turns, with intervals (benchmarks/); `bench --help` says more";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -33,10 +36,11 @@ fn execute(arguments: &[String]) -> anyhow::Result<()> {
     match arguments.split_first() {
         Some((command, steps)) if command == "test" => test::execute(steps),
         Some((command, [])) if command == "tidy" => tidy::execute(),
+        Some((command, words)) if command == "bench" => bench::execute(words),
         Some((command, [])) if matches!(command.as_str(), "help" | "--help" | "-h") => {
             report::line(USAGE);
             Ok(())
         }
-        _ => bail!("expected test or tidy\n\n{USAGE}"),
+        _ => bail!("expected test, tidy or bench\n\n{USAGE}"),
     }
 }

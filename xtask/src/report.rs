@@ -1,11 +1,21 @@
-//! The one door for output. Everything goes to standard output, in the order in which it happens.
-#![expect(clippy::print_stdout, reason = "this is the door")]
+//! The one door for output. Everything goes to standard output, in the order in which it happens, but for the progress of what takes
+//! long and whose result is wanted alone.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is the door"
+)]
 
 use std::time::Duration;
 
 /// One line, or several.
 pub fn line(text: &str) {
     println!("{text}");
+}
+
+/// How far something has come, on standard error.
+pub fn progress(text: &str) {
+    eprintln!("{text}");
 }
 
 /// Says that a step begins, and what it runs.
