@@ -68,12 +68,22 @@ pub(crate) struct TileRows {
 pub(crate) struct Tiling {
     rows: usize,
     tiles: usize,
+    streamed: bool,
 }
 
 impl Tiling {
     pub fn new(rows: usize, TileRows { few, most }: TileRows) -> Self {
-        let tiles = if rows <= few { 1 } else { rows.div_ceil(most) };
-        Self { rows, tiles }
+        let streamed = rows <= few;
+        Self {
+            rows,
+            tiles: if streamed { 1 } else { rows.div_ceil(most) },
+            streamed,
+        }
+    }
+
+    /// Whether the rows are few enough to be multiplied with weights as they come from memory.
+    pub fn is_streamed(self) -> bool {
+        self.streamed
     }
 
     pub fn tiles(self) -> usize {

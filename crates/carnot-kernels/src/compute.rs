@@ -4,11 +4,12 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
+use std::sync::Arc;
 
-use crate::activations::{Activations, Forms, GROUP, INT_CHUNK, Target};
+use crate::activations::{Activations, Forms, GROUP, INT_CHUNK, Target, TileRows};
 use crate::cpu::InstructionSet;
 use crate::dispatch::{Job, Table, table};
-use crate::generic::attention::{Blocks, QUERY_ROWS, Query, Scratch, merge};
+use crate::generic::attention::{Blocks, FEW_ROWS, QUERY_ROWS, Query, Scratch, merge};
 use crate::generic::elementwise::rope;
 use crate::kv::{BLOCK_TOKENS, KvLayer, KvShape};
 use crate::pack::PackedMatrix;
@@ -52,10 +53,30 @@ pub struct Span<'a> {
     pub window: usize,
 }
 
-/// A pool and the kernels of one instruction set.
+/// Which of two kernels takes how many rows, where both can: found by measurement ([`crate::measure`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// Up to this many rows are multiplied with quantised weights as they come from memory; more are cut into tiles.
+    pub matmul_rows: usize,
+    /// Up to this many query rows of a task use keys and values as they come from memory; for more they are widened first.
+    pub attention_rows: usize,
+}
+
+impl Default for Tuning {
+    /// As many as the registers hold.
+    fn default() -> Self {
+        Self {
+            matmul_rows: usize::MAX,
+            attention_rows: FEW_ROWS,
+        }
+    }
+}
+
+/// A pool, the kernels of one instruction set, and which of them takes what.
 pub struct Compute {
-    pool: Pool,
+    pool: Arc<Pool>,
     table: &'static Table,
+    tuning: Tuning,
 }
 
 thread_local! {
@@ -75,9 +96,35 @@ impl Compute {
     /// `threads` workers with `set`, or with the scalar kernels where the processor lacks it.
     pub fn with_instruction_set(threads: usize, set: InstructionSet) -> Self {
         Self {
-            pool: Pool::new(threads),
+            pool: Arc::new(Pool::new(threads)),
             table: table(set),
+            tuning: Tuning::default(),
         }
+    }
+
+    /// The same workers with the kernels of `set`, tuned otherwise.
+    #[must_use]
+    pub fn tuned(&self, set: InstructionSet, tuning: Tuning) -> Self {
+        Self {
+            pool: Arc::clone(&self.pool),
+            table: table(set),
+            tuning,
+        }
+    }
+
+    /// Which kernel takes how many rows.
+    pub fn tuning(&self) -> Tuning {
+        self.tuning
+    }
+
+    /// Heights of tiles for quantised and for float weights.
+    fn tiles(&self) -> (TileRows, TileRows) {
+        let Table {
+            tile, float_tile, ..
+        } = self.table;
+        // Fewer rows than half of the highest tile are never cut.
+        let few = self.tuning.matmul_rows.clamp(tile.most / 2, tile.few);
+        (TileRows { few, ..*tile }, *float_tile)
     }
 
     /// The workers.
@@ -120,7 +167,8 @@ impl Compute {
                 "the form of the activations that the weights read was filled"
             );
         }
-        activations.check_arranged(self.table.tile, self.table.float_tile);
+        let (int, float) = self.tiles();
+        activations.check_arranged(int, float);
         if rows == 0 {
             return;
         }
@@ -199,7 +247,8 @@ impl Compute {
     ) {
         let (rows, columns) = (out.rows(), out.columns());
         assert_eq!(length, rows * columns, "values of {rows} rows of {columns}");
-        out.arrange(forms, self.table.tile, self.table.float_tile);
+        let (int, float) = self.tiles();
+        out.arrange(forms, int, float);
         let target = Target::new(out);
         self.rows(rows, length, |row| {
             ROW.with_borrow_mut(|values| {
@@ -391,7 +440,14 @@ impl Compute {
                         }));
                         let blocks: Blocks<'_> = cache.blocks(shape, task.kv_head, span.table);
                         // SAFETY: pointers come from checked slices; `check_spans` saw that the table covers the positions.
-                        unsafe { (self.table.attend)(&queries, &blocks, scratch) };
+                        unsafe {
+                            (self.table.attend)(
+                                &queries,
+                                &blocks,
+                                self.tuning.attention_rows,
+                                scratch,
+                            );
+                        }
                     }
                 });
             });

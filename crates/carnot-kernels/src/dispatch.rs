@@ -44,7 +44,8 @@ pub(crate) struct Table {
     pub scale: unsafe fn(&mut [f32], f32),
     /// Rounds to half floats; lengths are equal, multiples of 16.
     pub narrow: unsafe fn(&[f32], &mut [u16]),
-    pub attend: unsafe fn(&[Query], &Blocks<'_>, &mut Scratch),
+    /// The number is of the most query rows that use keys and values as they come from memory.
+    pub attend: unsafe fn(&[Query], &Blocks<'_>, usize, &mut Scratch),
     pub read: unsafe fn(&[u8]) -> f32,
     pub peak_int8: unsafe fn(u64) -> f32,
     pub peak_f32: unsafe fn(u64) -> f32,
@@ -84,7 +85,7 @@ unsafe fn int_panels<S: Simd, P: PanelFormat>(job: &Job<'_>, panels: Range<usize
     let rows = job.activations.rows();
     // SAFETY: as `PanelsFn` demands; the scratch memory belongs to this thread and is not borrowed elsewhere.
     unsafe {
-        if rows <= S::TILE.few {
+        if job.activations.int_tiling.is_streamed() {
             let tile = job.activations.int_tile(0, 0);
             let wide = S::TILE.few == 8;
             for panel in panels {
@@ -130,7 +131,7 @@ unsafe fn float_panels<S: Simd, P: FloatFormat>(
     let rows = job.activations.rows();
     // SAFETY: as in `int_panels`.
     unsafe {
-        if rows <= S::FLOAT_TILE.few {
+        if job.activations.float_tiling.is_streamed() {
             let floats = job.activations.float_tile(0, 0);
             for panel in panels {
                 let (mut target, from) = FewRows::of(job, panel);
@@ -301,8 +302,8 @@ macro_rules! instantiate {
                 unsafe { elementwise::narrow::<S>(x, out) }
             }
             $(#[target_feature(enable = $features)])?
-            unsafe fn attend(queries: &[Query], blocks: &Blocks<'_>, scratch: &mut Scratch) {
-                unsafe { attention::attend::<S>(queries, blocks, scratch) }
+            unsafe fn attend(queries: &[Query], blocks: &Blocks<'_>, few: usize, scratch: &mut Scratch) {
+                unsafe { attention::attend::<S>(queries, blocks, few, scratch) }
             }
             $(#[target_feature(enable = $features)])?
             unsafe fn read(bytes: &[u8]) -> f32 {

@@ -11,6 +11,7 @@
 //! Codes are unsigned: `value = scale × (code − zero)` or `scale × code − min`, so that the activations can be the signed side.
 
 mod codes;
+mod direct;
 mod layout;
 
 pub use layout::Layout;

@@ -23,8 +23,8 @@ const TILE: usize = TILE_BLOCKS * KV_BLOCK;
 const HIDDEN: f32 = -1e30;
 /// Most query rows in one task.
 pub(crate) const QUERY_ROWS: usize = 48;
-/// Up to this many rows use keys and values as they come from memory.
-const FEW_ROWS: usize = 8;
+/// Up to this many rows can use keys and values as they come from memory.
+pub(crate) const FEW_ROWS: usize = 8;
 
 /// One query head of one token.
 #[derive(Clone, Copy)]
@@ -111,7 +111,7 @@ pub(crate) struct Scratch {
     wide: wide::Scratch,
 }
 
-/// Attention for up to [`QUERY_ROWS`] queries against one head.
+/// Attention for up to [`QUERY_ROWS`] queries against one head; up to `few` of them use keys and values as they come.
 ///
 /// # Safety
 /// The table must cover every visible position; pointers must be valid for `head_dim` (a multiple of 16) values.
@@ -119,11 +119,12 @@ pub(crate) struct Scratch {
 pub(crate) unsafe fn attend<S: Simd>(
     queries: &[Query],
     blocks: &Blocks<'_>,
+    few: usize,
     scratch: &mut Scratch,
 ) {
     // SAFETY: as the caller promises.
     unsafe {
-        if queries.len() > FEW_ROWS {
+        if queries.len() > few.min(FEW_ROWS) {
             return wide::attend::<S>(queries, blocks, &mut scratch.wide);
         }
         let head_dim = blocks.head_dim;

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::Layout;
+use super::{Layout, direct};
 use crate::blocks::{BlockType, unpack_affine};
 use crate::simd::LANES;
 
@@ -23,6 +23,15 @@ pub(super) fn pack_panel(
     let superblock_bytes = layout.superblock_bytes();
     let source_bytes = dtype.row_bytes(unit_inputs);
     let target_bytes = unit_inputs / layout.superblock_inputs() * superblock_bytes;
+    if let Some(direct) = direct::of(dtype) {
+        for (unit, target) in panel.chunks_exact_mut(target_bytes).enumerate() {
+            for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
+                let end = row_bytes.min((unit + 1) * source_bytes);
+                direct(&row[row_bytes.min(unit * source_bytes)..end], lane, target);
+            }
+        }
+        return;
+    }
     let mut unpacked = Unpacked::zeroed();
     for (unit, target) in panel.chunks_mut(target_bytes).enumerate() {
         for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
@@ -36,18 +45,28 @@ pub(super) fn pack_panel(
     }
 }
 
-/// Float layouts: input after input, 16 rows each.
+/// Float layouts: input after input, 16 rows each; four inputs are moved at a time.
 fn pack_floats(width: usize, rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
-    for (input, target) in panel
-        .chunks_exact_mut(LANES * width)
-        .enumerate()
-        .take(row_bytes / width)
-    {
-        for (row, to) in rows
-            .chunks_exact(row_bytes)
-            .zip(target.chunks_exact_mut(width))
-        {
-            to.copy_from_slice(&row[input * width..(input + 1) * width]);
+    let inputs = row_bytes / width;
+    for (index, target) in panel.chunks_mut(4 * LANES * width).enumerate() {
+        let first = index * 4;
+        if first >= inputs {
+            return;
+        }
+        let count = (inputs - first).min(4);
+        for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
+            let values = &row[first * width..(first + count) * width];
+            if width == 2 {
+                for (input, value) in values.chunks_exact(2).enumerate() {
+                    let at = input * LANES * 2 + lane * 2;
+                    target[at..at + 2].copy_from_slice(value);
+                }
+            } else {
+                for (input, value) in values.chunks_exact(4).enumerate() {
+                    let at = input * LANES * 4 + lane * 4;
+                    target[at..at + 4].copy_from_slice(value);
+                }
+            }
         }
     }
 }
@@ -143,16 +162,44 @@ fn write_nibbles(lane: usize, codes: &[u8], lines: &mut [u8]) {
 
 /// The bits above a nibble, `width` to a code: quads `0, 1, …` of a line stand in bits `0, width, …` of each byte.
 fn write_plane(lane: usize, codes: &[u8], width: usize, lines: &mut [u8]) {
-    let mask = 0x0101_0101 * ((1 << width) - 1);
     let quads = 8 / width;
-    for (codes, line) in codes
-        .chunks_exact(4 * quads)
-        .zip(lines.chunks_exact_mut(64))
-    {
-        let bits = (0..quads).fold(0, |bits, index| {
-            bits | (quad(codes, 4 * index) >> 4 & mask) << (index * width)
-        });
-        line[lane * 4..lane * 4 + 4].copy_from_slice(&bits.to_le_bytes());
+    let mut lines = LineWriter::new(lines, lane, 0);
+    for codes in codes.chunks_exact(4 * quads) {
+        lines.write(plane_bits(width, |index| quad(codes, 4 * index) >> 4));
+    }
+}
+
+/// The lowest `width` bits of each byte of `quad(0)`, `quad(1)`, …, one beside the other.
+#[inline]
+pub(super) fn plane_bits(width: usize, quad: impl Fn(usize) -> u32) -> u32 {
+    let mask = 0x0101_0101 * ((1 << width) - 1);
+    (0..8 / width).fold(0, |bits, index| {
+        bits | (quad(index) & mask) << (index * width)
+    })
+}
+
+/// Writes four codes of one lane to one line of 64 bytes after another.
+pub(super) struct LineWriter<'a> {
+    lines: std::slice::ChunksExactMut<'a, u8>,
+    lane: usize,
+}
+
+impl<'a> LineWriter<'a> {
+    /// From line `first` of `lines` on.
+    #[inline]
+    pub fn new(lines: &'a mut [u8], lane: usize, first: usize) -> Self {
+        Self {
+            lines: lines[first * 64..].chunks_exact_mut(64),
+            lane,
+        }
+    }
+
+    /// # Panics
+    /// If there is no line left.
+    #[inline]
+    pub fn write(&mut self, codes: u32) {
+        let line = self.lines.next().expect("a line for every four codes");
+        line[self.lane * 4..self.lane * 4 + 4].copy_from_slice(&codes.to_le_bytes());
     }
 }
 
@@ -175,7 +222,7 @@ fn write_f32(header: &mut [u8], lane: usize, values: &[f32]) {
 }
 
 /// The two-level scales of `Q4_K` and `Q5_K`, kept as they are: f16 `d`, f16 `dmin`, six-bit scales and mins widened to bytes.
-fn write_unsigned_scales(header: &mut [u8], lane: usize, block: &[u8]) {
+pub(super) fn write_unsigned_scales(header: &mut [u8], lane: usize, block: &[u8]) {
     header[lane * 2..lane * 2 + 2].copy_from_slice(&block[0..2]);
     header[32 + lane * 2..32 + lane * 2 + 2].copy_from_slice(&block[2..4]);
     let packed = &block[4..16];
@@ -195,7 +242,7 @@ fn write_unsigned_scales(header: &mut [u8], lane: usize, block: &[u8]) {
 }
 
 /// The two-level scales of `Q6_K` and `Q3_K`: f16 `d`, sixteen signed sub-scales.
-fn write_signed_scales(dtype: BlockType, header: &mut [u8], lane: usize, block: &[u8]) {
+pub(super) fn write_signed_scales(dtype: BlockType, header: &mut [u8], lane: usize, block: &[u8]) {
     let (d, scales): (&[u8], [i8; 16]) = match dtype {
         BlockType::Q6K => (
             &block[208..210],
