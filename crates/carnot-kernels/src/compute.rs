@@ -12,7 +12,7 @@ use crate::dispatch::{Job, Table, table};
 use crate::generic::attention::{Blocks, FEW_ROWS, QUERY_ROWS, Query, Scratch, merge};
 use crate::generic::elementwise::rope;
 use crate::kv::{BLOCK_TOKENS, KvLayer, KvShape};
-use crate::pack::PackedMatrix;
+use crate::pack::{Layout, PackedMatrix};
 use crate::pool::{Pool, Scattered, Ticket, share_of};
 
 /// Values below which an element-wise operation is not split.
@@ -115,6 +115,16 @@ impl Compute {
     /// Which kernel takes how many rows.
     pub fn tuning(&self) -> Tuning {
         self.tuning
+    }
+
+    /// Whether `rows` rows are multiplied with weights of `layout` as they come from memory.
+    pub fn is_streamed(&self, rows: usize, layout: Layout) -> bool {
+        let (int, float) = self.tiles();
+        rows <= if layout.is_integer() {
+            int.few
+        } else {
+            float.few
+        }
     }
 
     /// Heights of tiles for quantised and for float weights.

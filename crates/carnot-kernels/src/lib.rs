@@ -5,7 +5,7 @@
 //! activations int8 and f32 tiles             kv           keys and values in blocks of 16 tokens
 //! compute     the operations of a forward pass, split over `pool`, done by `dispatch`'s table
 //! simd        the trait that makes instruction sets equal; `generic` algorithms over it; `reference`, `x86_64` implement it
-//! ceiling     what this machine can do at most
+//! ceiling     what this machine can do at most; `measure`: which kernel is fastest on it
 //! ```
 //!
 //! Nothing here knows a model, a file or a clock's unit.
@@ -41,6 +41,7 @@ pub mod cpu;
 mod dispatch;
 mod generic;
 pub mod kv;
+pub mod measure;
 pub mod pack;
 pub mod pool;
 mod reference;
@@ -50,7 +51,7 @@ mod x86_64;
 
 pub use activations::{Activations, Forms};
 pub use blocks::BlockType;
-pub use compute::{Compute, Product, Rotation, Span};
+pub use compute::{Compute, Product, Rotation, Span, Tuning};
 pub use cpu::InstructionSet;
 pub use kv::{KvLayer, KvShape};
 pub use pack::{Layout, PackedMatrix};

@@ -47,8 +47,11 @@ pub(crate) unsafe fn gemv<S: Simd, P: PanelFormat, const ROWS: usize>(
         let mut sums = [S::splat(0.0); ROWS];
         for superblock in 0..superblocks {
             let block = panel.add(superblock * P::BYTES);
-            prefetch(block.wrapping_add(PREFETCH), P::BYTES);
             for local in 0..P::INPUTS / P::GROUP {
+                // A share of the superblock ahead for each group: in one burst it would wait for free line buffers.
+                let ahead = |group: usize| group * P::BYTES / (P::INPUTS / P::GROUP) / 64 * 64;
+                let (from, to) = (ahead(local), ahead(local + 1));
+                prefetch(block.wrapping_add(PREFETCH + from), to - from);
                 let group = superblock * (P::INPUTS / P::GROUP) + local;
                 let mut dots = [S::int_splat(0); ROWS];
                 if !P::HAS_MIN {

@@ -137,7 +137,7 @@ impl Unpacked {
             }
             Layout::NibbleK | Layout::FiveBitK => write_unsigned_scales(header, lane, source),
             Layout::ByteK16 { .. } | Layout::SixBitK => {
-                write_signed_scales(dtype, header, lane, source)
+                write_signed_scales(dtype, header, lane, source);
             }
             Layout::F16 | Layout::Bf16 | Layout::F32 => unreachable!("float layouts hold no codes"),
         }
