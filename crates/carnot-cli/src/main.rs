@@ -7,6 +7,7 @@ mod cpu_info;
 mod generation;
 mod interrupt;
 mod machine;
+mod memory;
 mod model_source;
 mod printer;
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use carnot_formats::ModelFile;
-use carnot_llm::{EngineOptions, LlmEngine};
+use carnot_llm::{EngineOptions, Error, LlmEngine};
 use carnot_record::ModelSummary;
 
 use crate::cli::ModelArguments;
+use crate::memory;
 use crate::printer::{Printer, Unit};
 
 #[cfg(feature = "embedded-model")]
@@ -50,7 +51,22 @@ pub fn load(arguments: &ModelArguments, printer: &Printer) -> anyhow::Result<Llm
         bar.set_position(done as u64);
     });
     bar.finish_and_clear();
-    engine.context("loading the model")
+    engine.map_err(advised)
+}
+
+/// Says what to change where memory does not suffice.
+pub fn advised(error: Error) -> anyhow::Error {
+    let Error::Memory {
+        need, available, ..
+    } = &error
+    else {
+        return anyhow::Error::new(error).context("loading the model");
+    };
+    let advice = match need.context_that_fits(*available) {
+        Some(context) => format!("--context {context} fits"),
+        None => "no context fits: take a smaller model, or one of fewer bits".to_owned(),
+    };
+    anyhow::anyhow!("{error}; {advice}")
 }
 
 /// The engine's options; warns where they cannot be met or will hurt.
@@ -76,6 +92,7 @@ pub fn options(
         threads,
         context,
         instruction_set,
+        available_bytes: memory::available_bytes(),
         ..EngineOptions::default()
     }
 }
