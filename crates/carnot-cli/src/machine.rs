@@ -9,7 +9,7 @@ use carnot_kernels::{BlockType, Compute, Layout};
 use carnot_record::{BandwidthCurve, BandwidthPoint, DispatchEntry, MachineProfile, Peaks, Record};
 
 use crate::printer::{Printer, Unit};
-use crate::{cpu_info, memory, model_source};
+use crate::{cores, cpu_info, memory};
 
 /// Working sets of the bandwidth curve: from the first-level cache to memory.
 const SMALLEST_BYTES: usize = 16 << 10;
@@ -131,7 +131,7 @@ fn working_sets(available: Option<u64>) -> Vec<usize> {
 
 /// 1, 2, 4, … and `threads` and the number of cores.
 fn thread_counts(threads: usize) -> Vec<usize> {
-    let cores = model_source::cores();
+    let cores = cores::usable();
     let mut counts: Vec<usize> = std::iter::successors(Some(1), |count| Some(count * 2))
         .take_while(|&count| count < cores)
         .collect();

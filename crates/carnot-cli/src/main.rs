@@ -3,6 +3,8 @@
 mod capture;
 mod cli;
 mod commands;
+mod control_group;
+mod cores;
 mod cpu_info;
 mod generation;
 mod interrupt;

@@ -9,8 +9,8 @@ use carnot_llm::{EngineOptions, Error, LlmEngine};
 use carnot_record::ModelSummary;
 
 use crate::cli::ModelArguments;
-use crate::memory;
 use crate::printer::{Printer, Unit};
+use crate::{cores, memory};
 
 #[cfg(feature = "embedded-model")]
 static EMBEDDED: &[u8] = include_bytes!("../../../models/embedded-q8_0.gguf");
@@ -76,7 +76,7 @@ pub fn options(
     instruction_set: Option<carnot_kernels::InstructionSet>,
     printer: &Printer,
 ) -> EngineOptions {
-    let cores = cores();
+    let cores = cores::usable();
     let threads = threads.map_or(cores, usize::from);
     if threads > cores {
         printer.note(&format!(
@@ -95,11 +95,6 @@ pub fn options(
         available_bytes: memory::available_bytes(),
         ..EngineOptions::default()
     }
-}
-
-/// Cores that this process may use: affinity and control-group quota considered.
-pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The model, as records describe it.

@@ -16,7 +16,7 @@ use crate::capture::trace_of;
 use crate::cli::{Format, ProfileArguments};
 use crate::generation::{Generation, generate};
 use crate::printer::Printer;
-use crate::{interrupt, machine, model_source};
+use crate::{cores, interrupt, machine, model_source};
 
 /// Ends the report for people.
 const NEXT: &str =
@@ -34,7 +34,7 @@ pub fn execute(arguments: &ProfileArguments, printer: &Printer) -> anyhow::Resul
     let threads = arguments
         .model
         .threads
-        .map_or_else(model_source::cores, usize::from);
+        .map_or_else(cores::usable, usize::from);
     let machine = machine::profile(threads, arguments.refresh, printer);
     interrupt::listen();
 

@@ -1,4 +1,4 @@
-//! Where the machine ends: less memory than a model needs.
+//! Where the machine ends: less memory than a model needs, fewer cores than there are.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -102,4 +102,40 @@ fn a_model_that_does_not_fit_is_refused_before_it_is_loaded() {
         "available are",
     ];
     carnot(&["run", text(&path), "-p", "x", "--context", "100"]).failure(1, &shorter);
+}
+
+/// How many threads a run on the cores of `list` says that it used.
+#[cfg(target_os = "linux")]
+fn threads_on(list: &str) -> u32 {
+    let carnot = env!("CARGO_BIN_EXE_carnot");
+    let output = std::process::Command::new("taskset")
+        .args(["-c", list, carnot, "run", "-p", "x", "-n", "2"])
+        .env_remove("CARNOT_THREADS")
+        .output()
+        .expect("taskset is part of every Linux");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{told}");
+    let words: Vec<&str> = told.split_whitespace().collect();
+    let [.., count, _threads] = words.as_slice() else {
+        panic!("{told}");
+    };
+    count.parse().unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_affinity_mask_sets_the_number_of_threads() {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let list = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
+        .unwrap()
+        .trim();
+    let first = list.split(['-', ',']).next().unwrap();
+    assert_eq!(threads_on(first), 1);
+    let all = std::thread::available_parallelism().unwrap().get() as u32;
+    assert!(
+        (all..=all + 1).contains(&threads_on(list)),
+        "a quota is rounded up here"
+    );
 }
