@@ -74,7 +74,7 @@ pub fn execute(arguments: &PerplexityArguments, printer: &Printer) -> anyhow::Re
         settings.context
     );
     let name = file.name().to_owned();
-    let options = model_source::options(
+    let (options, _) = model_source::options(
         arguments.threads,
         settings.context,
         arguments.instruction_set,

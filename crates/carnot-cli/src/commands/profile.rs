@@ -15,6 +15,7 @@ use carnot_report::{Form, json, text};
 use crate::capture::trace_of;
 use crate::cli::{Format, ProfileArguments};
 use crate::generation::{Generation, generate};
+use crate::model_source::Loaded;
 use crate::printer::Printer;
 use crate::{cores, interrupt, machine, model_source};
 
@@ -40,7 +41,10 @@ pub fn execute(arguments: &ProfileArguments, printer: &Printer) -> anyhow::Resul
 
     carnot_probe::enable();
     let load = span!("load", Kind::Phase);
-    let mut engine = model_source::load(&arguments.model, printer)?;
+    let Loaded {
+        mut engine,
+        warnings,
+    } = model_source::load(&arguments.model, printer)?;
     load.end();
     let trace = record(arguments, &mut engine, printer)?;
 
@@ -59,6 +63,7 @@ pub fn execute(arguments: &ProfileArguments, printer: &Printer) -> anyhow::Resul
                     .to_string()
             })
             .collect(),
+        warnings,
         ..RunInfo::default()
     };
     let analysis = analyze(&trace, &machine, &run);

@@ -14,7 +14,7 @@ use crate::{interrupt, model_source};
 
 pub fn execute(arguments: &RunArguments, printer: &Printer) -> anyhow::Result<()> {
     Sampling::from(&arguments.sampling).validate()?;
-    let mut engine = model_source::load(&arguments.model, printer)?;
+    let mut engine = model_source::load(&arguments.model, printer)?.engine;
     let prompt = prompt(arguments, &engine)?;
     interrupt::listen();
     let request = TextRequest {

@@ -104,6 +104,27 @@ fn a_model_that_does_not_fit_is_refused_before_it_is_loaded() {
     carnot(&["run", text(&path), "-p", "x", "--context", "100"]).failure(1, &shorter);
 }
 
+/// More threads than any machine of ours has cores.
+const TOO_MANY: &str = "130";
+
+#[test]
+fn more_threads_than_cores_are_warned_of_with_what_they_cost() {
+    let told = carnot(&["run", "-p", "x", "-n", "2", "--threads", TOO_MANY]).stderr;
+    let begin = format!("carnot: {TOO_MANY} threads on ");
+    let warnings: Vec<&str> = told
+        .lines()
+        .filter(|line| line.starts_with(&begin))
+        .collect();
+    let [warning] = warnings.as_slice() else {
+        panic!("one warning: {told}");
+    };
+    let speed = warning.split("measured ").nth(1).unwrap();
+    let speed: f64 = speed.split(' ').next().unwrap().parse().unwrap();
+    assert!(speed.is_finite() && speed >= 0.0, "{warning}");
+    let told = carnot(&["run", "-p", "x", "-n", "2", "--threads", "1"]).stderr;
+    assert!(!told.contains("cores"), "{told}");
+}
+
 /// How many threads a run on the cores of `list` says that it used.
 #[cfg(target_os = "linux")]
 fn threads_on(list: &str) -> u32 {
