@@ -31,6 +31,9 @@ pub struct RunInfo {
     pub wall: WallScope,
     /// Files that were written beside the report.
     pub files: Vec<String>,
+    /// What was amiss before anything ran; the analysis begins its own list with them.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
 /// Which phases count as wall time.
@@ -129,7 +132,11 @@ pub fn analyze(trace: &Trace, machine: &MachineProfile, run: &RunInfo) -> Analys
         call_tree: CallTree::new(trace, &tree),
         memory: memory(trace),
         probe: probe(trace),
-        warnings: warnings(trace, &tree, machine, &counted, &operations_by_phase),
+        warnings: [
+            run.warnings.clone(),
+            warnings(trace, &tree, machine, &counted, &operations_by_phase),
+        ]
+        .concat(),
         total,
         phases,
         operations,

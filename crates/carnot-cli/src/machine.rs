@@ -9,11 +9,13 @@ use carnot_kernels::{BlockType, Compute, Layout};
 use carnot_record::{BandwidthCurve, BandwidthPoint, DispatchEntry, MachineProfile, Peaks, Record};
 
 use crate::printer::{Printer, Unit};
-use crate::{cpu_info, model_source};
+use crate::{cores, cpu_info, memory};
 
 /// Working sets of the bandwidth curve: from the first-level cache to memory.
 const SMALLEST_BYTES: usize = 16 << 10;
 const LARGEST_BYTES: usize = 1 << 30;
+/// The buffer that is read takes at most this part of the memory that is available.
+const MOST_OF_MEMORY: u64 = 2;
 /// One measurement takes about this long; the best of [`REPEATS`] counts.
 const TIME: Duration = Duration::from_millis(25);
 const REPEATS: usize = 4;
@@ -72,9 +74,7 @@ fn keep(profile: &MachineProfile, printer: &Printer) {
 fn measure(threads: usize, printer: &Printer) -> MachineProfile {
     let cpu = cpu_info::read();
     let counts: Vec<usize> = thread_counts(threads);
-    let sizes: Vec<usize> = std::iter::successors(Some(SMALLEST_BYTES), |bytes| Some(bytes * 2))
-        .take_while(|&b| b <= LARGEST_BYTES)
-        .collect();
+    let sizes = working_sets(memory::available_bytes());
     let bar = printer.progress("measuring the machine", Unit::Steps);
     bar.set_length((counts.len() * (sizes.len() + 1)) as u64);
     let (mut bandwidth, mut peaks, mut barrier_ns) = (Vec::new(), Vec::new(), 0.0);
@@ -121,9 +121,17 @@ fn measure(threads: usize, printer: &Printer) -> MachineProfile {
     }
 }
 
+/// Powers of two that fit in the memory that is `available`.
+fn working_sets(available: Option<u64>) -> Vec<usize> {
+    let most = available.map_or(u64::MAX, |bytes| bytes / MOST_OF_MEMORY);
+    std::iter::successors(Some(SMALLEST_BYTES), |bytes| Some(bytes * 2))
+        .take_while(|&bytes| bytes <= LARGEST_BYTES && bytes as u64 <= most)
+        .collect()
+}
+
 /// 1, 2, 4, … and `threads` and the number of cores.
 fn thread_counts(threads: usize) -> Vec<usize> {
-    let cores = model_source::cores();
+    let cores = cores::usable();
     let mut counts: Vec<usize> = std::iter::successors(Some(1), |count| Some(count * 2))
         .take_while(|&count| count < cores)
         .collect();
@@ -148,4 +156,18 @@ fn dispatch() -> Vec<DispatchEntry> {
         }
     };
     BlockType::ALL.into_iter().map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn working_sets_end_where_memory_does() {
+        let largest = |available| working_sets(available).last().copied();
+        assert_eq!(largest(None), Some(LARGEST_BYTES));
+        assert_eq!(largest(Some(u64::MAX)), Some(LARGEST_BYTES));
+        assert_eq!(largest(Some(100 << 20)), Some(32 << 20));
+        assert_eq!(largest(Some(0)), None);
+    }
 }

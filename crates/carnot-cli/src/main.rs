@@ -3,10 +3,13 @@
 mod capture;
 mod cli;
 mod commands;
+mod control_group;
+mod cores;
 mod cpu_info;
 mod generation;
 mod interrupt;
 mod machine;
+mod memory;
 mod model_source;
 mod printer;
 

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use carnot_formats::ModelFile;
-use carnot_llm::{EngineOptions, LlmEngine};
+use carnot_kernels::InstructionSet;
+use carnot_llm::{EngineOptions, Error, LlmEngine};
 use carnot_record::ModelSummary;
 
 use crate::cli::ModelArguments;
 use crate::printer::{Printer, Unit};
+use crate::{cores, memory};
 
 #[cfg(feature = "embedded-model")]
 static EMBEDDED: &[u8] = include_bytes!("../../../models/embedded-q8_0.gguf");
@@ -35,10 +37,16 @@ fn embedded() -> anyhow::Result<ModelFile> {
     )
 }
 
+/// An engine, and what was said about the way it was set up.
+pub struct Loaded {
+    pub engine: LlmEngine,
+    pub warnings: Vec<String>,
+}
+
 /// Loads the engine that the arguments describe, with a progress bar.
-pub fn load(arguments: &ModelArguments, printer: &Printer) -> anyhow::Result<LlmEngine> {
+pub fn load(arguments: &ModelArguments, printer: &Printer) -> anyhow::Result<Loaded> {
     let file = open(arguments.model.as_deref())?;
-    let options = options(
+    let (options, warnings) = options(
         arguments.threads,
         arguments.context,
         arguments.instruction_set,
@@ -50,39 +58,51 @@ pub fn load(arguments: &ModelArguments, printer: &Printer) -> anyhow::Result<Llm
         bar.set_position(done as u64);
     });
     bar.finish_and_clear();
-    engine.context("loading the model")
+    let engine = engine.map_err(advised)?;
+    Ok(Loaded { engine, warnings })
 }
 
-/// The engine's options; warns where they cannot be met or will hurt.
+/// Says what to change where memory does not suffice.
+pub fn advised(error: Error) -> anyhow::Error {
+    let Error::Memory {
+        need, available, ..
+    } = &error
+    else {
+        return anyhow::Error::new(error).context("loading the model");
+    };
+    let advice = match need.context_that_fits(*available) {
+        Some(context) => format!("--context {context} fits"),
+        None => "no context fits: take a smaller model, or one of fewer bits".to_owned(),
+    };
+    anyhow::anyhow!("{error}; {advice}")
+}
+
+/// The engine's options, and where they cannot be met or will hurt, which is said at once.
 pub fn options(
     threads: Option<u16>,
     context: usize,
-    instruction_set: Option<carnot_kernels::InstructionSet>,
+    instruction_set: Option<InstructionSet>,
     printer: &Printer,
-) -> EngineOptions {
-    let cores = cores();
-    let threads = threads.map_or(cores, usize::from);
-    if threads > cores {
-        printer.note(&format!(
-            "carnot: {threads} threads on {cores} cores wait for each other; expect it to be slower"
+) -> (EngineOptions, Vec<String>) {
+    let threads = threads.map_or_else(cores::usable, usize::from);
+    let set = instruction_set.unwrap_or_else(InstructionSet::best);
+    let mut warnings = Vec::from_iter(cores::oversubscription(threads, set));
+    if !set.is_available() {
+        warnings.push(format!(
+            "this processor has no {set}; the scalar kernels run"
         ));
     }
-    if let Some(set) = instruction_set.filter(|set| !set.is_available()) {
-        printer.note(&format!(
-            "carnot: this processor has no {set}; the scalar kernels run"
-        ));
+    for warning in &warnings {
+        printer.note(&format!("carnot: {warning}"));
     }
-    EngineOptions {
+    let options = EngineOptions {
         threads,
         context,
         instruction_set,
+        available_bytes: memory::available_bytes(),
         ..EngineOptions::default()
-    }
-}
-
-/// Cores that this process may use: affinity and control-group quota considered.
-pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    };
+    (options, warnings)
 }
 
 /// The model, as records describe it.

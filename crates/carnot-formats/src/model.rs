@@ -98,6 +98,11 @@ impl ModelFile {
         &self.name
     }
 
+    /// The path that it was opened by, or the name that it was given; what errors call it.
+    pub fn path(&self) -> &str {
+        &self.file
+    }
+
     /// Bytes of the files that hold the tensors.
     pub fn bytes(&self) -> u64 {
         self.storages

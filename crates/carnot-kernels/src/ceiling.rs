@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::aligned::AlignedBytes;
 use crate::compute::Compute;
+use crate::cpu::InstructionSet;
 use crate::generic::peak::{F32_OPERATIONS, INT8_OPERATIONS};
 use crate::pool::share_of;
 
@@ -75,6 +76,64 @@ pub fn fork_join_ns(compute: &Compute) -> f64 {
     times[times.len() / 2]
 }
 
+/// How many times as fast `threads` workers do the same short tasks as `base` workers: the median of `rounds` comparisons, each of
+/// which runs both for `time`, one after the other.
+///
+/// A task is int8 arithmetic that takes `base` workers some 30 µs, as an operation of a small model does, with a fork and a join.
+pub fn relative_speed(
+    set: InstructionSet,
+    (threads, base): (usize, usize),
+    time: Duration,
+    rounds: usize,
+) -> f64 {
+    const TASK_SECONDS: f64 = 30e-6;
+    let each = best(3, || {
+        peak(
+            &Compute::with_instruction_set(1, set),
+            Arithmetic::Int8,
+            time / 8,
+            1,
+        )
+    });
+    let work = (each / INT8_OPERATIONS as f64 * TASK_SECONDS * base as f64) as usize;
+    // A pool for each measurement: idle workers of another would spin beside it.
+    let rate = |threads| tasks_per_second(&Compute::with_instruction_set(threads, set), work, time);
+    let mut ratios: Vec<f64> = (0..rounds.max(1))
+        .map(|_| rate(threads) / rate(base))
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    ratios[ratios.len() / 2]
+}
+
+/// Tasks of `work` rounds of int8 arithmetic, shared out evenly, that are done in a second.
+fn tasks_per_second(compute: &Compute, work: usize, time: Duration) -> f64 {
+    let workers = compute.pool().threads();
+    let kernel = compute.table().peak_int8;
+    let mut tasks = 0_u32;
+    let start = Instant::now();
+    while start.elapsed() < time {
+        compute.pool().run(|worker| {
+            let rounds = share_of(work, worker, workers).len() as u64;
+            // SAFETY: the table was chosen for this processor.
+            black_box(unsafe { kernel(black_box(rounds)) });
+        });
+        tasks += 1;
+    }
+    f64::from(tasks) / start.elapsed().as_secs_f64()
+}
+
 fn best(repeats: usize, mut run: impl FnMut() -> f64) -> f64 {
     (0..repeats.max(1)).map(|_| run()).fold(0.0, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_speed_is_a_number_above_nothing() {
+        let time = Duration::from_millis(1);
+        let speed = relative_speed(InstructionSet::Scalar, (3, 1), time, 1);
+        assert!(speed.is_finite() && speed > 0.0, "{speed}");
+    }
 }

@@ -1,11 +1,20 @@
 //! The compute pool: persistent threads that run one closure together and meet again.
 //!
-//! [`Pool::run`] is a fork and a join. The caller is worker 0. The others spin for a short while on the next generation
-//! number, then park, so that a decode loop never pays for a wake-up and an idle process uses no processor time.
-//! A fork and a join cost two transfers of a cache line per worker, as much as one barrier would.
+//! A task is `threads × pieces` calls of a closure. Worker w's share are the pieces `w × pieces..`, which it takes one by one from a
+//! counter of its own; who has finished takes what others have not begun. The caller is worker 0. It waits for pieces that were
+//! begun, never for a worker that has not come: on a busy machine that one may be waiting for its core for milliseconds.
+//!
+//! ```text
+//! caller    fork ── own share ── take what nobody has begun ── join: spin, then park ──▶
+//! worker    spin, then park ──▶ own share ── help the others (where a share has several pieces) ── done
+//! ```
+//!
+//! Nobody yields: on Linux a yield gives away a whole time slice, so that a neighbour on the core would cost milliseconds each time.
+//! Waiting threads spin for a short while and then park, which leaves the core to whoever wants it, and costs nothing when idle.
 
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,18 +23,22 @@ use std::time::{Duration, Instant};
 
 use crate::clock::ticks;
 
-/// How long a worker spins before it parks.
-const SPIN: Duration = Duration::from_millis(20);
-/// Spins between two offers of the core to other threads: a few microseconds, so that a busy neighbour or too many
-/// workers cost their share of the cores and not whole time slices.
-const SPINS_PER_YIELD: u32 = 1 << 7;
+/// How long a worker spins for the next task before it parks: longer than what lies between two operations or two steps.
+const WORKER_SPIN: Duration = Duration::from_micros(100);
+/// How long the caller spins for pieces that others have begun: more than that, and one of them has lost its core. Parking then frees
+/// the caller's core, to which the system moves the other.
+const JOIN_SPIN: Duration = Duration::from_micros(30);
+/// Spins between two readings of the clock.
+const SPINS_PER_READING: u32 = 1 << 6;
+/// Low bits of a [`Mark`].
+const COUNT_BITS: u32 = 16;
 
 /// When one worker was busy with the last task, in [`ticks`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Busy {
-    /// When the worker began its share.
+    /// When the worker began its first piece.
     pub start: u64,
-    /// When the worker had finished its share.
+    /// When the worker had finished its last piece.
     pub end: u64,
 }
 
@@ -33,12 +46,34 @@ pub struct Busy {
 #[derive(Clone, Copy)]
 struct Task(*const (dyn Fn(usize) + Sync));
 
-// SAFETY: the closure behind the pointer is `Sync`, and `run` keeps it alive until every worker has finished.
+// SAFETY: the closure behind the pointer is `Sync`, and `run` keeps it alive until every piece is finished.
 unsafe impl Send for Task {}
 
-/// What one worker and the caller share; alone on its cache lines, so that workers do not disturb each other.
+/// The number of a task with a count: of its pieces in a share, of those that were taken, of those that are done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Mark(u64);
+
+impl Mark {
+    fn new(generation: u64, count: usize) -> Self {
+        debug_assert!(count < 1 << COUNT_BITS, "{count} pieces in a share");
+        Self(generation << COUNT_BITS | count as u64)
+    }
+
+    fn generation(self) -> u64 {
+        self.0 >> COUNT_BITS
+    }
+
+    fn count(self) -> usize {
+        (self.0 & ((1 << COUNT_BITS) - 1)) as usize
+    }
+}
+
+/// What one worker and the others share; alone on its cache lines, so that workers do not disturb each other.
 #[repr(align(128))]
 struct Slot {
+    /// Pieces of this worker's share that were taken, by whomever, of the task that was last looked at: a [`Mark`].
+    taken: AtomicU64,
+    /// Pieces that this worker has finished, of whichever share, of the last task it took part in: a [`Mark`].
     done: AtomicU64,
     start: AtomicU64,
     end: AtomicU64,
@@ -48,18 +83,22 @@ struct Slot {
 }
 
 struct Shared {
-    /// Number of the newest task; odd and even alike. Workers wait for it to move.
-    generation: AtomicU64,
+    /// The newest task and the pieces in a share: a [`Mark`]. Workers wait for it to move.
+    announced: AtomicU64,
     stop: AtomicBool,
     timing: AtomicBool,
-    /// Written by the caller between a join and the next fork, read by workers between a fork and its join.
+    /// Written by the caller between a join and the next fork; read by whoever has taken a piece, until that is done.
     task: UnsafeCell<Option<Task>>,
+    /// Of all workers, the caller first.
     slots: Vec<Slot>,
-    /// Counts parks, for tests and for the report.
+    /// The caller, while it is parked at a join.
+    waiting: Mutex<Option<Thread>>,
+    is_waiting: AtomicBool,
+    /// Counts parks of workers, for tests and for the report.
     parks: AtomicU32,
 }
 
-// SAFETY: `task` follows the protocol written beside it, ordered by `generation` and `done`; all else is `Sync`.
+// SAFETY: `task` follows the protocol written beside it, ordered by `announced` and `done`; all else is `Sync`.
 unsafe impl Sync for Shared {}
 
 /// A fixed set of threads that execute closures together.
@@ -75,11 +114,13 @@ impl Pool {
     pub fn new(threads: usize) -> Self {
         let threads = threads.max(1);
         let shared = Arc::new(Shared {
-            generation: AtomicU64::new(0),
+            announced: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             timing: AtomicBool::new(false),
             task: UnsafeCell::new(None),
-            slots: (1..threads).map(|_| Slot::new()).collect(),
+            slots: (0..threads).map(|_| Slot::new()).collect(),
+            waiting: Mutex::new(None),
+            is_waiting: AtomicBool::new(false),
             parks: AtomicU32::new(0),
         });
         let handles = (1..threads)
@@ -95,7 +136,7 @@ impl Pool {
 
     /// Number of workers, the caller included.
     pub fn threads(&self) -> usize {
-        self.shared.slots.len() + 1
+        self.shared.slots.len()
     }
 
     /// Turns the recording of [`Pool::busy`] on or off; off, a task costs no clock read.
@@ -112,28 +153,85 @@ impl Pool {
     ///
     /// A panic of any share is raised again here, after the others have finished. Calls from several threads take turns.
     pub fn run(&self, share: impl Fn(usize) + Sync) {
+        self.execute(1, false, &share);
+    }
+
+    /// Calls `part` with ranges that cover `0..count` once, and returns when all are done.
+    ///
+    /// Each worker has a contiguous share in `pieces` parts of its own, the same for the same numbers; parts that nobody has begun go
+    /// to whoever is free. A part costs some 20 ns beside its work, and a single piece the least. Panics are as in [`Pool::run`].
+    pub fn divide(&self, count: usize, pieces: usize, part: impl Fn(Range<usize>) + Sync) {
+        let pieces = pieces.clamp(1, self.most_pieces());
+        let parts = self.threads() * pieces;
+        self.execute(pieces, true, &|piece| {
+            let range = share_of(count, piece, parts);
+            if !range.is_empty() {
+                part(range);
+            }
+        });
+    }
+
+    /// Calls `each` once with every number of `0..count`, low ones first, and returns when all are done: for pieces of unequal cost,
+    /// the longest first. Panics are as in [`Pool::run`].
+    pub fn each(&self, count: usize, each: impl Fn(usize) + Sync) {
+        let threads = self.threads();
+        let most = threads * self.most_pieces();
+        for first in (0..count).step_by(most) {
+            let count = most.min(count - first);
+            let pieces = count.div_ceil(threads);
+            self.execute(pieces, true, &|piece| {
+                let number = piece % pieces * threads + piece / pieces;
+                if number < count {
+                    each(first + number);
+                }
+            });
+        }
+    }
+
+    /// As many pieces in a share as one worker can count that does them all.
+    fn most_pieces(&self) -> usize {
+        ((1 << COUNT_BITS) - 1) / self.threads()
+    }
+
+    fn execute(&self, pieces: usize, may_take: bool, piece: &(impl Fn(usize) + Sync)) {
         let _turn = lock(&self.running);
         let timing = self.is_timing();
-        if self.shared.slots.is_empty() {
-            self.run_own_share(timing, &share)
-                .unwrap_or_else(|panic| resume_unwind(panic));
-            return;
+        if self.threads() == 1 {
+            let result = catch_unwind(AssertUnwindSafe(|| (0..pieces).for_each(piece)));
+            self.note_own_end(timing);
+            return result.unwrap_or_else(|panic| resume_unwind(panic));
         }
-        let generation = self.fork(&share);
-        let own = self.run_own_share(timing, &share);
-        self.join(generation);
+        let task = self.fork(pieces, piece);
+        let (mut finished, mut own) = (0, Ok(()));
+        let mut work = |from: usize| {
+            while let Some(next) = self.shared.slots[from].take(task) {
+                let number = from * pieces + next;
+                own = std::mem::replace(&mut own, Ok(()))
+                    .and(catch_unwind(AssertUnwindSafe(|| piece(number))));
+                finished += 1;
+            }
+        };
+        work(0);
+        if may_take {
+            (1..self.threads()).for_each(work);
+        }
+        self.note_own_end(timing);
+        self.join(task, finished);
+        if timing {
+            self.note_absence(task);
+        }
         let theirs = self.shared.slots.iter().find_map(Slot::take_panic);
         if let Some(panic) = own.err().or(theirs) {
             resume_unwind(panic);
         }
     }
 
-    /// When `worker`, from 1 on, was busy with the last task; zeros while timing is off.
+    /// When `worker`, from 1 on, was busy with the last task; of no length if it had no part in it, zeros while timing is off.
     ///
     /// # Panics
-    /// If there is no such worker; the caller's own time is its own to take, but for [`Pool::own_end`].
+    /// If there is no such worker.
     pub fn busy(&self, worker: usize) -> Busy {
-        let slot = &self.shared.slots[worker - 1];
+        let slot = &self.shared.slots[worker];
         Busy {
             start: slot.start.load(Ordering::Relaxed),
             end: slot.end.load(Ordering::Relaxed),
@@ -142,7 +240,7 @@ impl Pool {
 
     /// How many tasks have been forked since the start; tells whether an operation used the pool.
     pub fn forks(&self) -> u64 {
-        self.shared.generation.load(Ordering::Relaxed)
+        Mark(self.shared.announced.load(Ordering::Relaxed)).generation()
     }
 
     /// How often workers have gone to sleep since the start.
@@ -150,42 +248,51 @@ impl Pool {
         self.shared.parks.load(Ordering::Relaxed)
     }
 
-    fn run_own_share(&self, timing: bool, share: &(impl Fn(usize) + Sync)) -> thread::Result<()> {
-        let result = catch_unwind(AssertUnwindSafe(|| share(0)));
-        if timing {
-            self.own_end.store(ticks(), Ordering::Relaxed);
-        }
-        result
-    }
-
-    /// When the caller had finished its own share of the last task; zero while timing is off.
+    /// When the caller had finished its own work of the last task; zero while timing is off.
     pub fn own_end(&self) -> u64 {
         self.own_end.load(Ordering::Relaxed)
     }
 
-    fn fork(&self, share: &(dyn Fn(usize) + Sync)) -> u64 {
-        // SAFETY: only the lifetime changes; `join` returns after the last use, before `share` can be dropped.
-        let erased: &'static (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(share) };
-        // SAFETY: the last join is over and this fork not announced, so no worker reads now; `running` excludes other callers.
+    fn note_own_end(&self, timing: bool) {
+        if timing {
+            self.own_end.store(ticks(), Ordering::Relaxed);
+        }
+    }
+
+    /// Workers that had no part in `task` were busy from the end to the end.
+    fn note_absence(&self, task: Mark) {
+        for slot in &self.shared.slots[1..] {
+            if Mark(slot.done.load(Ordering::Relaxed)).generation() != task.generation() {
+                slot.start.store(self.own_end(), Ordering::Relaxed);
+                slot.end.store(self.own_end(), Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn fork(&self, pieces: usize, piece: &(dyn Fn(usize) + Sync)) -> Mark {
+        // SAFETY: only the lifetime changes; `join` returns after the last use, before `piece` can be dropped.
+        let erased: &'static (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(piece) };
+        // SAFETY: the last join is over and this fork not announced, so that there is no piece to take and nobody reads now; `running`
+        // excludes other callers.
         unsafe { *self.shared.task.get() = Some(Task(erased)) };
-        let generation = self.shared.generation.fetch_add(1, Ordering::SeqCst) + 1;
-        for (slot, (thread, _)) in self.shared.slots.iter().zip(&self.threads) {
+        let task = Mark::new(self.forks() + 1, pieces);
+        self.shared.announced.store(task.0, Ordering::SeqCst);
+        for (slot, (thread, _)) in self.shared.slots[1..].iter().zip(&self.threads) {
             if slot.parked.load(Ordering::SeqCst) {
                 thread.unpark();
             }
         }
-        generation
+        task
     }
 
-    fn join(&self, generation: u64) {
-        for slot in &self.shared.slots {
-            let mut spins = 0_u32;
-            while slot.done.load(Ordering::Acquire) != generation {
-                spins = spins.wrapping_add(1);
-                if spins.is_multiple_of(SPINS_PER_YIELD) {
-                    thread::yield_now();
-                }
-                std::hint::spin_loop();
+    /// Waits until the others have done all pieces but the caller's `own`.
+    fn join(&self, task: Mark, own: usize) {
+        let all = self.threads() * task.count();
+        let is_over = || own + self.shared.done_of(task) == all;
+        let mut wait = Wait::new(JOIN_SPIN);
+        while !is_over() {
+            if wait.is_over() {
+                self.shared.park_caller(is_over);
             }
         }
     }
@@ -194,7 +301,8 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
-        self.shared.generation.fetch_add(1, Ordering::SeqCst);
+        let last = Mark::new(self.forks() + 1, 0);
+        self.shared.announced.store(last.0, Ordering::SeqCst);
         for (thread, handle) in &mut self.threads {
             thread.unpark();
             if let Some(handle) = handle.take() {
@@ -204,15 +312,122 @@ impl Drop for Pool {
     }
 }
 
+impl Shared {
+    /// Pieces of `task` that workers have done, the caller left out.
+    fn done_of(&self, task: Mark) -> usize {
+        let marks = self.slots[1..]
+            .iter()
+            .map(|slot| Mark(slot.done.load(Ordering::SeqCst)));
+        marks
+            .filter(|done| done.generation() == task.generation())
+            .map(Mark::count)
+            .sum()
+    }
+
+    fn park_caller(&self, is_over: impl Fn() -> bool) {
+        *lock(&self.waiting) = Some(thread::current());
+        self.is_waiting.store(true, Ordering::SeqCst);
+        while !is_over() {
+            thread::park();
+        }
+        self.is_waiting.store(false, Ordering::SeqCst);
+    }
+
+    fn wake_caller(&self) {
+        if self.is_waiting.load(Ordering::SeqCst)
+            && let Some(caller) = lock(&self.waiting).as_ref()
+        {
+            caller.unpark();
+        }
+    }
+
+    /// Waits, spinning and then parked, until a task after `seen` is announced.
+    fn next_task(&self, slot: &Slot, seen: Mark) -> Mark {
+        let newest = || Mark(self.announced.load(Ordering::SeqCst));
+        let mut wait = Wait::new(WORKER_SPIN);
+        while newest() == seen {
+            if wait.is_over() {
+                slot.parked.store(true, Ordering::SeqCst);
+                self.parks.fetch_add(1, Ordering::Relaxed);
+                while newest() == seen {
+                    thread::park();
+                }
+                slot.parked.store(false, Ordering::SeqCst);
+            }
+        }
+        newest()
+    }
+
+    /// A worker's part in `task`: its own share, then what others left.
+    fn work(&self, index: usize, task: Mark) {
+        let (slot, pieces) = (&self.slots[index], task.count());
+        // Shares of one piece are short: looking for others' would cost more than it gains.
+        let others = if pieces > 1 { self.slots.len() } else { 1 };
+        let shares = (index..index + others).map(|share| share % self.slots.len());
+        let timing = self.timing.load(Ordering::Relaxed);
+        let mut finished = 0;
+        for share in shares {
+            while let Some(next) = self.slots[share].take(task) {
+                if timing && finished == 0 {
+                    slot.start.store(ticks(), Ordering::Relaxed);
+                }
+                // SAFETY: the caller wrote the task before it announced it, and writes again only when all pieces are done; this
+                // one is taken and not done.
+                let closure =
+                    unsafe { *self.task.get() }.expect("a task is set before it is announced");
+                // SAFETY: the caller waits for this piece before the closure goes out of scope.
+                let call = || unsafe { (*closure.0)(share * pieces + next) };
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(call)) {
+                    slot.set_panic(panic);
+                }
+                finished += 1;
+            }
+        }
+        if finished > 0 {
+            if timing {
+                slot.end.store(ticks(), Ordering::Relaxed);
+            }
+            let done = Mark::new(task.generation(), finished);
+            slot.done.store(done.0, Ordering::SeqCst);
+            self.wake_caller();
+        }
+    }
+}
+
 impl Slot {
     fn new() -> Self {
         Self {
+            taken: AtomicU64::new(0),
             done: AtomicU64::new(0),
             start: AtomicU64::new(0),
             end: AtomicU64::new(0),
             parked: AtomicBool::new(false),
             has_panicked: AtomicBool::new(false),
             panic: Mutex::new(None),
+        }
+    }
+
+    /// Takes the next piece of this slot's share of `task`; `None` when all are taken, or when a later task was looked at.
+    fn take(&self, task: Mark) -> Option<usize> {
+        let mut now = self.taken.load(Ordering::Relaxed);
+        loop {
+            let mark = Mark(now);
+            let taken = match mark.generation().cmp(&task.generation()) {
+                std::cmp::Ordering::Less => 0,
+                std::cmp::Ordering::Equal => mark.count(),
+                std::cmp::Ordering::Greater => return None,
+            };
+            if taken >= task.count() {
+                return None;
+            }
+            let next = Mark::new(task.generation(), taken + 1);
+            match self
+                .taken
+                .compare_exchange_weak(now, next.0, Ordering::AcqRel, Ordering::Relaxed)
+            {
+                Ok(_) => return Some(taken),
+                Err(other) => now = other,
+            }
         }
     }
 
@@ -230,66 +445,48 @@ impl Slot {
     }
 }
 
+/// Spins for a while, reading the clock now and then.
+struct Wait {
+    most: Duration,
+    since: Option<Instant>,
+    spins: u32,
+}
+
+impl Wait {
+    fn new(most: Duration) -> Self {
+        Self {
+            most,
+            since: None,
+            spins: 0,
+        }
+    }
+
+    /// Spins once; whether that was long enough in all.
+    fn is_over(&mut self) -> bool {
+        std::hint::spin_loop();
+        self.spins = self.spins.wrapping_add(1);
+        self.spins.is_multiple_of(SPINS_PER_READING)
+            && self.since.get_or_insert_with(Instant::now).elapsed() >= self.most
+    }
+}
+
 fn start_worker(index: usize, shared: &Arc<Shared>) -> (Thread, Option<JoinHandle<()>>) {
     let shared = Arc::clone(shared);
     let handle = thread::Builder::new()
         .name(format!("carnot-worker-{index}"))
-        .spawn(move || work(index, &shared))
+        .spawn(move || serve(index, &shared))
         .expect("the operating system starts a thread");
     (handle.thread().clone(), Some(handle))
 }
 
-fn work(index: usize, shared: &Shared) {
-    let slot = &shared.slots[index - 1];
-    let mut seen = 0;
+fn serve(index: usize, shared: &Shared) {
+    let mut seen = Mark(0);
     loop {
-        seen = next_generation(shared, slot, seen);
+        seen = shared.next_task(&shared.slots[index], seen);
         if shared.stop.load(Ordering::SeqCst) {
             return;
         }
-        // SAFETY: the caller wrote the task before it announced this generation, and writes again only after `done`.
-        let task = unsafe { *shared.task.get() }
-            .expect("a task is set before its generation is announced");
-        let timing = shared.timing.load(Ordering::Relaxed);
-        if timing {
-            slot.start.store(ticks(), Ordering::Relaxed);
-        }
-        // SAFETY: `run` waits for `done` before the closure goes out of scope.
-        let result = catch_unwind(AssertUnwindSafe(|| unsafe { (*task.0)(index) }));
-        if let Err(panic) = result {
-            slot.set_panic(panic);
-        }
-        if timing {
-            slot.end.store(ticks(), Ordering::Relaxed);
-        }
-        slot.done.store(seen, Ordering::Release);
-    }
-}
-
-/// Waits, spinning and then parked, until the generation has moved past `seen`.
-fn next_generation(shared: &Shared, slot: &Slot, seen: u64) -> u64 {
-    let mut since: Option<Instant> = None;
-    let mut spins = 0_u32;
-    loop {
-        let now = shared.generation.load(Ordering::Acquire);
-        if now != seen {
-            return now;
-        }
-        std::hint::spin_loop();
-        spins = spins.wrapping_add(1);
-        if !spins.is_multiple_of(SPINS_PER_YIELD) {
-            continue;
-        }
-        thread::yield_now();
-        if since.get_or_insert_with(Instant::now).elapsed() < SPIN {
-            continue;
-        }
-        slot.parked.store(true, Ordering::SeqCst);
-        shared.parks.fetch_add(1, Ordering::Relaxed);
-        while shared.generation.load(Ordering::SeqCst) == seen {
-            thread::park();
-        }
-        slot.parked.store(false, Ordering::SeqCst);
+        shared.work(index, seen);
     }
 }
 
@@ -360,79 +557,4 @@ impl<'a, T> Scattered<'a, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_worker_runs_once() {
-        for threads in 1..5 {
-            let pool = Pool::new(threads);
-            for _ in 0..200 {
-                let counts: Vec<AtomicUsize> = (0..threads).map(|_| AtomicUsize::new(0)).collect();
-                pool.run(|worker| {
-                    counts[worker].fetch_add(1, Ordering::Relaxed);
-                });
-                assert!(
-                    counts
-                        .iter()
-                        .all(|count| count.load(Ordering::Relaxed) == 1)
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn a_panic_reaches_the_caller_and_the_pool_survives() {
-        let pool = Pool::new(3);
-        for bad in 0..3 {
-            let result = catch_unwind(AssertUnwindSafe(|| {
-                pool.run(|worker| assert!(worker != bad, "worker {worker} fails on purpose"));
-            }));
-            assert!(result.is_err());
-        }
-        let sum = AtomicUsize::new(0);
-        pool.run(|worker| {
-            sum.fetch_add(worker, Ordering::Relaxed);
-        });
-        assert_eq!(sum.into_inner(), 3);
-    }
-
-    #[test]
-    fn parked_workers_wake_up() {
-        let pool = Pool::new(2);
-        pool.run(|_| ());
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while pool.parks() == 0 {
-            assert!(Instant::now() < deadline, "an idle worker never parked");
-            thread::yield_now();
-        }
-        let ran = AtomicUsize::new(0);
-        pool.run(|_| {
-            ran.fetch_add(1, Ordering::Relaxed);
-        });
-        assert_eq!(ran.into_inner(), 2);
-    }
-
-    #[test]
-    fn busy_times_are_recorded_when_asked_for() {
-        let pool = Pool::new(2);
-        pool.run(|_| ());
-        assert_eq!(pool.busy(1), Busy::default());
-        pool.set_timing(true);
-        pool.run(|_| ());
-        let busy = pool.busy(1);
-        assert!(busy.start > 0 && busy.start <= busy.end && pool.own_end() > 0);
-    }
-
-    #[test]
-    fn shares_cover_everything_once() {
-        for count in [0, 1, 7, 64, 1000] {
-            for workers in 1..9 {
-                let all: Vec<usize> = (0..workers)
-                    .flat_map(|worker| share_of(count, worker, workers))
-                    .collect();
-                assert_eq!(all, (0..count).collect::<Vec<_>>());
-            }
-        }
-    }
-}
+mod tests;

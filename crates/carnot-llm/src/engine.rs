@@ -13,6 +13,7 @@ use carnot_probe::{Kind, SiteId, memory, site, span};
 
 use crate::forward::{Batch, BatchSpan, Model, blocks_for};
 use crate::kv_pool::{BlockTable, KvPool};
+use crate::memory_need::{MemoryNeed, StepSize};
 use crate::{Error, Sampler, StreamDecoder};
 
 /// How an engine is set up.
@@ -26,6 +27,8 @@ pub struct EngineOptions {
     pub prefill_chunk: usize,
     /// Kernels to use; `None` for the best.
     pub instruction_set: Option<InstructionSet>,
+    /// Bytes of memory that loading may take; `None` for any number.
+    pub available_bytes: Option<u64>,
 }
 
 impl Default for EngineOptions {
@@ -35,6 +38,7 @@ impl Default for EngineOptions {
             context: 8192,
             prefill_chunk: 512,
             instruction_set: None,
+            available_bytes: None,
         }
     }
 }
@@ -75,14 +79,26 @@ pub struct LlmEngine {
 
 impl LlmEngine {
     /// Loads `file`; `progress(done, total)` is called as layers come in.
+    ///
+    /// # Errors
+    /// If the model needs more memory than the options allow, before any of it is taken; if the tokenizer or a shape is not one
+    /// that runs here.
     pub fn load(
         file: Arc<ModelFile>,
         options: &EngineOptions,
         progress: impl FnMut(usize, usize),
     ) -> Result<Self, Error> {
-        let tokenizer = Arc::new(file.tokenizer()?);
         let config = file.config().clone();
         let context = options.context.clamp(1, config.context_length.max(1));
+        if let Some(available) = options.available_bytes {
+            let size = StepSize {
+                context,
+                rows: options.prefill_chunk.max(1),
+                logit_rows: 1,
+            };
+            MemoryNeed::of(&file, size).check(file.path(), available)?;
+        }
+        let tokenizer = Arc::new(file.tokenizer()?);
         let info = ModelInfo {
             name: file.name().to_owned(),
             architecture: format!("{:?}", config.architecture).to_lowercase(),

@@ -2,6 +2,8 @@
 
 use thiserror::Error as ThisError;
 
+use crate::memory_need::{Bytes, MemoryNeed};
+
 /// Why a model cannot be loaded or run.
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
@@ -16,6 +18,16 @@ pub enum Error {
         free: usize,
         /// Blocks that the step needs.
         needed: usize,
+    },
+    /// Loading would take more memory than there is.
+    #[error("loading {file} needs {need}, available are {}", Bytes(*.available))]
+    Memory {
+        /// The model's file.
+        file: String,
+        /// What loading takes.
+        need: MemoryNeed,
+        /// Bytes that may be taken.
+        available: u64,
     },
     /// The model has a shape that the kernels do not take.
     #[error("{what}: expected {expected}, got {got}")]

@@ -5,6 +5,7 @@
 //! kv_pool    blocks of 16 tokens             sampler     logits in, a token out
 //! decoder    tokens in, whole characters out  engine      requests in, events out (`carnot_engine::TextEngine`)
 //! perplexity the instrument that judges every later optimisation
+//! memory_need what loading takes, known before it begins
 //! ```
 //!
 //! No socket, no environment, no wall clock: time is what the probe records.
@@ -14,6 +15,7 @@ mod error;
 mod forward;
 mod instrument;
 mod kv_pool;
+mod memory_need;
 pub mod perplexity;
 mod sampler;
 mod stream_decoder;
@@ -23,6 +25,7 @@ pub use engine::{EngineOptions, LlmEngine};
 pub use error::Error;
 pub use forward::{Batch, BatchSpan, Model};
 pub use kv_pool::{BlockTable, KvPool};
+pub use memory_need::{MemoryNeed, StepSize};
 pub use sampler::Sampler;
 pub use stream_decoder::StreamDecoder;
 pub use weights::Weights;

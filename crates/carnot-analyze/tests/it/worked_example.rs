@@ -231,3 +231,15 @@ fn the_summary_holds_the_same_figures() {
     assert_eq!(summary.latency.inter_token_p50_ns, Some(990));
     assert_eq!(summary.latency.time_to_first_token_ns, None);
 }
+
+#[test]
+fn what_was_amiss_before_the_run_comes_first() {
+    let run = RunInfo {
+        warnings: vec!["too many threads".to_owned()],
+        ..RunInfo::default()
+    };
+    let analysis = analyze(&trace(), &MachineProfile::default(), &run);
+    assert_eq!(analysis.warnings[0], "too many threads");
+    assert!(analysis.warnings.len() > 1, "no ceiling was measured");
+    assert_eq!(analysis.summary().warnings, analysis.warnings);
+}

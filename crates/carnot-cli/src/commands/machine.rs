@@ -8,10 +8,10 @@ use carnot_record::{MachineProfile, Record};
 
 use crate::cli::{Format, MachineArguments};
 use crate::printer::Printer;
-use crate::{machine, model_source};
+use crate::{cores, machine};
 
 pub fn execute(arguments: &MachineArguments, printer: &Printer) -> anyhow::Result<()> {
-    let profile = machine::profile(model_source::cores(), arguments.refresh, printer);
+    let profile = machine::profile(cores::usable(), arguments.refresh, printer);
     if let Some(path) = &arguments.output {
         fs::write(path, profile.to_json())
             .with_context(|| format!("writing {}", path.display()))?;

@@ -8,8 +8,8 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use carnot_formats::Tokenizer;
 use carnot_kernels::{Compute, InstructionSet};
-use carnot_llm::Model;
 use carnot_llm::perplexity::{Protocol, Scored, Settings, Tally, divergence, score};
+use carnot_llm::{MemoryNeed, Model, StepSize};
 use serde::Serialize;
 
 use crate::cli::{Format, PerplexityArguments, ProtocolArgument};
@@ -74,12 +74,17 @@ pub fn execute(arguments: &PerplexityArguments, printer: &Printer) -> anyhow::Re
         settings.context
     );
     let name = file.name().to_owned();
-    let options = model_source::options(
+    let (options, _) = model_source::options(
         arguments.threads,
         settings.context,
         arguments.instruction_set,
         printer,
     );
+    if let Some(available) = options.available_bytes {
+        MemoryNeed::of(&file, step_size(&settings))
+            .check(file.path(), available)
+            .map_err(model_source::advised)?;
+    }
     let set = options.instruction_set.unwrap_or_else(InstructionSet::best);
     let compute = Compute::with_instruction_set(options.threads, set);
     let mut model = Model::load(file, compute, settings.context.div_ceil(16), |_, _| ())?;
@@ -103,6 +108,15 @@ pub fn execute(arguments: &PerplexityArguments, printer: &Printer) -> anyhow::Re
         Format::Text => report.text(),
     })?;
     Ok(())
+}
+
+/// A chunk is one step.
+fn step_size(settings: &Settings) -> StepSize {
+    StepSize {
+        context: settings.context,
+        rows: settings.context,
+        logit_rows: settings.scored().len(),
+    }
 }
 
 fn settings(arguments: &PerplexityArguments, tokenizer: &Tokenizer) -> Settings {

@@ -15,8 +15,9 @@ use carnot_report::{Form, json, text};
 use crate::capture::trace_of;
 use crate::cli::{Format, ProfileArguments};
 use crate::generation::{Generation, generate};
+use crate::model_source::Loaded;
 use crate::printer::Printer;
-use crate::{interrupt, machine, model_source};
+use crate::{cores, interrupt, machine, model_source};
 
 /// Ends the report for people.
 const NEXT: &str =
@@ -34,13 +35,16 @@ pub fn execute(arguments: &ProfileArguments, printer: &Printer) -> anyhow::Resul
     let threads = arguments
         .model
         .threads
-        .map_or_else(model_source::cores, usize::from);
+        .map_or_else(cores::usable, usize::from);
     let machine = machine::profile(threads, arguments.refresh, printer);
     interrupt::listen();
 
     carnot_probe::enable();
     let load = span!("load", Kind::Phase);
-    let mut engine = model_source::load(&arguments.model, printer)?;
+    let Loaded {
+        mut engine,
+        warnings,
+    } = model_source::load(&arguments.model, printer)?;
     load.end();
     let trace = record(arguments, &mut engine, printer)?;
 
@@ -59,6 +63,7 @@ pub fn execute(arguments: &ProfileArguments, printer: &Printer) -> anyhow::Resul
                     .to_string()
             })
             .collect(),
+        warnings,
         ..RunInfo::default()
     };
     let analysis = analyze(&trace, &machine, &run);

@@ -14,7 +14,7 @@ use crate::{interrupt, model_source};
 
 pub fn execute(arguments: &RunArguments, printer: &Printer) -> anyhow::Result<()> {
     Sampling::from(&arguments.sampling).validate()?;
-    let mut engine = model_source::load(&arguments.model, printer)?;
+    let mut engine = model_source::load(&arguments.model, printer)?.engine;
     let prompt = prompt(arguments, &engine)?;
     interrupt::listen();
     let request = TextRequest {
@@ -102,13 +102,14 @@ fn timing(generation: &Generation, threads: usize) -> String {
     };
     let decoded = usage.generated_tokens.saturating_sub(1);
     format!(
-        "prefill {} tokens {:.1} ms ({:.0} tok/s) · decode {} tokens {:.1} ms ({:.1} tok/s) · {} · {threads} threads",
+        "prefill {} tokens {:.1} ms ({:.0} tok/s) · decode {} tokens {:.1} ms ({:.1} tok/s) · {} · {threads} thread{}",
         usage.prompt_tokens,
         prefill.as_secs_f64() * 1e3,
         rate(usage.prompt_tokens, prefill.as_secs_f64()),
         decoded,
         decode.as_secs_f64() * 1e3,
         rate(decoded, decode.as_secs_f64()),
-        reason.name()
+        reason.name(),
+        if threads == 1 { "" } else { "s" }
     )
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod help;
+mod limits;
 mod measuring;
 mod profiling;
 mod refusals;

@@ -16,7 +16,7 @@ fn the_text_goes_to_standard_output_and_the_timing_to_standard_error() {
         " decode 11 tokens",
         "tok/s",
         "length",
-        "1 threads",
+        "1 thread",
     ] {
         assert!(outcome.stderr.contains(part), "{part}: {}", outcome.stderr);
     }

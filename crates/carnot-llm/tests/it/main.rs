@@ -8,6 +8,7 @@
 
 mod batching;
 mod goldens;
+mod memory;
 mod perplexity;
 mod requests;
 mod tiny;

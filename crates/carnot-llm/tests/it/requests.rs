@@ -19,7 +19,7 @@ fn engine() -> LlmEngine {
         threads: 2,
         context: 256,
         prefill_chunk: 8,
-        instruction_set: None,
+        ..EngineOptions::default()
     })
 }
 
