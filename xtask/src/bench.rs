@@ -4,9 +4,10 @@
 //! arguments   what was typed                 engines    who takes part: drivers, started and asked
 //! definition  what is measured (TOML)        driver     a process that may die or hang
 //! models      the files                      idle       nobody works but the one that is measured
-//! rounds      whose turn it is               results    every raw sample (JSON)
-//! statistics  medians and their intervals    summary    what is reported of a row, or why it is not
-//! machine     limits                         table      Markdown between markers
+//! quiet       what others took of the cores  rounds     whose turn it is, and which rounds count
+//! results     every raw sample (JSON)        statistics medians and their intervals
+//! machine     limits                         summary    what is reported of a row, or why it is not
+//! date        today's                        table      Markdown between markers
 //! ```
 
 mod arguments;
@@ -16,6 +17,7 @@ mod models;
 mod driver;
 mod engines;
 mod idle;
+mod quiet;
 mod rounds;
 
 mod date;
@@ -38,8 +40,8 @@ use arguments::{Arguments, KEPT_ROUNDS, Mode, Only, Selection, USAGE};
 use definition::{Case, Definition, Model};
 use engines::{Engine, Fleet, Programs};
 use machine::Machine;
-use results::{Commit, Results, Round, RowResults};
-use rounds::{Outcome, Plan};
+use results::{Commit, Results, Round, RowResults, Sample};
+use rounds::{Contest, Outcome, Plan};
 use summary::Summary;
 
 /// What the peer's driver was written for.
@@ -170,6 +172,11 @@ impl<'a> Run<'a> {
             rounds,
             most,
             widest: definition.widest,
+            disturbance: if arguments.quick {
+                1.0
+            } else {
+                definition.disturbance
+            },
         };
         Self {
             set,
@@ -244,6 +251,7 @@ impl<'a> Run<'a> {
                 aim: case.aim,
                 sizes: fleet.sizes.clone(),
                 rounds: outcome.rounds,
+                disturbed: outcome.disturbed,
                 failure,
             });
             results.write(path)?;
@@ -264,19 +272,12 @@ impl<'a> Run<'a> {
             .into_iter()
             .map(|engine| (engine, engine.key()))
             .collect();
-        let mut so_far = Vec::new();
-        let tell = |number: usize, round: &Round| {
-            so_far.push(round.clone());
-            let summary = Summary::of(&so_far, self.plan.widest);
-            let line = table::progress(round, &summary);
-            report::progress(&format!("{}  round {}  {line}", case.label(), number + 1));
+        let mut turns = Turns {
+            case,
+            fleet,
+            plan: self.plan,
         };
-        rounds::run(
-            &engines,
-            self.plan,
-            |engine| fleet.measure(engine, &case.work),
-            tell,
-        )
+        rounds::run(&mut turns, &engines, self.plan)
     }
 
     /// Results are read on other machines.
@@ -287,6 +288,37 @@ impl<'a> Run<'a> {
             Some(python) if python.contains('/') => text.replace(python, "PYTHON"),
             _ => text,
         }
+    }
+}
+
+/// The turns of a case: engines asked, and their rounds told.
+struct Turns<'a, 'b> {
+    case: &'a Case,
+    fleet: &'a mut Fleet<'b>,
+    plan: Plan,
+}
+
+impl Contest for Turns<'_, '_> {
+    type Engine = Engine;
+
+    fn settle(&mut self) -> anyhow::Result<()> {
+        quiet::wait(self.plan.disturbance)
+    }
+
+    fn measure(&mut self, engine: Engine) -> anyhow::Result<Sample> {
+        self.fleet.measure(engine, &self.case.work)
+    }
+
+    fn tell(&mut self, round: &Round, kept: &[Round]) {
+        let number = kept.len();
+        let share = round.disturbance() * 100.0;
+        let what = if round.disturbance() > self.plan.disturbance {
+            format!("disturbed: others used {share:.0} % of the cores  ")
+        } else {
+            format!("round {number}  ")
+        };
+        let line = table::progress(round, &Summary::of(kept, self.plan.widest));
+        report::progress(&format!("{}  {what}{line}", self.case.label()));
     }
 }
 

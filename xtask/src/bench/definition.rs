@@ -39,6 +39,9 @@ pub struct Definition {
     /// The widest interval that is still reported, as a share of the median.
     #[serde(default = "quarter")]
     pub widest: f64,
+    /// The share of the cores that others may use during a round that counts.
+    #[serde(default = "twentieth")]
+    pub disturbance: f64,
     /// How long an engine may take for one answer, filling its cache included.
     #[serde(default = "half_an_hour")]
     pub timeout_s: u64,
@@ -327,6 +330,10 @@ fn fifteen() -> usize {
 
 fn quarter() -> f64 {
     0.25
+}
+
+fn twentieth() -> f64 {
+    0.05
 }
 
 fn half_an_hour() -> u64 {

@@ -12,7 +12,8 @@ use serde_json::Value;
 use super::definition::{Phase, Work};
 use super::driver::Driver;
 use super::idle;
-use super::results::{EngineFacts, Sample, Sizes};
+use super::quiet::{Ticks, used_by};
+use super::results::{Answer, EngineFacts, Sample, Sizes};
 use crate::process::{cargo, program, run};
 
 /// Carnot's key in the samples.
@@ -169,11 +170,17 @@ impl<'a> Fleet<'a> {
         self.rest(Some(engine))?;
         let line = serde_json::to_string(work)?;
         let driver = self.drivers.get_mut(&engine).expect("just started");
+        let watch = Watch::start(used_by(driver.id()));
         let answer = driver.ask(&line, self.timeout);
+        let [ticks, foreign_ticks] = watch.stop(driver.id());
         if answer.is_err() {
             self.drivers.remove(&engine);
         }
-        sample(&engine.key(), answer?)
+        Ok(Sample {
+            ticks,
+            foreign_ticks,
+            ..sample(&engine.key(), answer?)?
+        })
     }
 
     /// Ends the drivers that this work does not need, with the memory that they hold.
@@ -211,12 +218,15 @@ impl<'a> Fleet<'a> {
         read.with_context(|| format!("reading {}", self.model.display()))?;
         let mut command = self.programs.command(engine, self.model, self.threads)?;
         command.args(["--first-token", &work.tokens.to_string()]);
-        let begin = Instant::now();
+        let (begin, watch) = (Instant::now(), Watch::start(0));
         let mut driver = Driver::spawn(&engine.key(), command)?;
         let answer = driver.answer(self.timeout)?;
         let spawn_seconds = Some(begin.elapsed().as_secs_f64());
+        let [ticks, foreign_ticks] = watch.stop(driver.id());
         Ok(Sample {
             spawn_seconds,
+            ticks,
+            foreign_ticks,
             ..sample(&engine.key(), answer)?
         })
     }
@@ -232,9 +242,48 @@ impl<'a> Fleet<'a> {
     }
 }
 
+/// How far the system's two counts of the same work may be apart: they are taken at different moments.
+const ROUNDING_TICKS: u64 = 2;
+
+/// Processor time while an engine works.
+struct Watch {
+    before: Option<Ticks>,
+    /// What the engine had used before.
+    used: u64,
+}
+
+impl Watch {
+    fn start(used: u64) -> Self {
+        let before = Ticks::now();
+        Self { before, used }
+    }
+
+    /// Ticks of all cores since, and those of others than `process`.
+    fn stop(self, process: u32) -> [u64; 2] {
+        let Some((before, after)) = self.before.zip(Ticks::now()) else {
+            return [0, 0];
+        };
+        let passed = before.until(after);
+        let own = used_by(process).saturating_sub(self.used);
+        let foreign = passed.busy.saturating_sub(own + ROUNDING_TICKS);
+        [passed.all, foreign]
+    }
+}
+
+/// What the driver said, without what was seen from outside.
 fn sample(key: &str, answer: Value) -> anyhow::Result<Sample> {
     let text = answer.to_string();
-    serde_json::from_value(answer).with_context(|| format!("{key}: expected a sample, got {text}"))
+    let answer: Answer = serde_json::from_value(answer)
+        .with_context(|| format!("{key}: expected a sample, got {text}"))?;
+    Ok(Sample {
+        seconds: answer.seconds,
+        tokens: answer.tokens,
+        prepare_seconds: answer.prepare_seconds,
+        top: answer.top,
+        spawn_seconds: None,
+        ticks: 0,
+        foreign_ticks: 0,
+    })
 }
 
 #[cfg(test)]

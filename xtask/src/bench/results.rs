@@ -62,7 +62,10 @@ pub struct RowResults {
     pub aim: Option<f64>,
     /// Sizes of the model, for the limits; as Carnot's driver told them.
     pub sizes: Option<Sizes>,
+    /// The rounds that count.
     pub rounds: Vec<Round>,
+    /// Those that do not, because others used the cores.
+    pub disturbed: Vec<Round>,
     /// Why measuring ended early.
     pub failure: Option<String>,
 }
@@ -111,6 +114,28 @@ pub struct Sample {
     /// From starting the process to its answer, where each round starts one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spawn_seconds: Option<f64>,
+    /// Ticks of all cores from the line of work to its answer; 0 where the system does not tell.
+    pub ticks: u64,
+    /// Those in which somebody else than the engine had a core.
+    pub foreign_ticks: u64,
+}
+
+/// What a driver says of its work.
+#[derive(Debug, Deserialize)]
+pub struct Answer {
+    pub seconds: f64,
+    pub tokens: u64,
+    pub prepare_seconds: f64,
+    pub top: u64,
+}
+
+impl Round {
+    /// The share of the cores that others used.
+    pub fn disturbance(&self) -> f64 {
+        let sum = |of: fn(&Sample) -> u64| self.samples.values().map(of).sum::<u64>();
+        let all = sum(|sample| sample.ticks).max(1);
+        sum(|sample| sample.foreign_ticks) as f64 / all as f64
+    }
 }
 
 impl Results {
@@ -214,6 +239,7 @@ mod tests {
             aim: None,
             sizes: None,
             rounds: Vec::new(),
+            disturbed: Vec::new(),
             failure: Some("peer: ended".to_owned()),
         });
         let folder = std::env::temp_dir().join(format!("carnot-bench-{}", std::process::id()));

@@ -103,6 +103,8 @@ mod tests {
             prepare_seconds: 0.0,
             top: 3,
             spawn_seconds: None,
+            ticks: 0,
+            foreign_ticks: 0,
         };
         let samples = seconds
             .iter()

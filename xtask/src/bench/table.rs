@@ -139,7 +139,7 @@ fn line(row: &RowResults, run: &Results) -> String {
         rate(summary.peer),
         ratio(row, &summary),
         interval(&summary),
-        summary.rounds.to_string(),
+        rounds(row),
         goal(row, &summary),
         limit(row, run, &summary),
     ];
@@ -192,6 +192,14 @@ fn ratio(row: &RowResults, summary: &Summary) -> String {
         _ if judged && !summary.is_sharp => format!("too noisy after {} rounds", summary.rounds),
         _ => "–".to_owned(),
     }
+}
+
+fn rounds(row: &RowResults) -> String {
+    let disturbed = match row.disturbed.len() {
+        0 => String::new(),
+        count => format!(", {count} disturbed"),
+    };
+    format!("{}{disturbed}", row.rounds.len())
 }
 
 fn interval(summary: &Summary) -> String {
@@ -392,14 +400,15 @@ mod tests {
     fn example(carnot: &[f64], at_least: Option<f64>) -> Results {
         let rounds = carnot.iter().map(|seconds| {
             let sample = |seconds: f64| {
-                serde_json::json!({ "seconds": seconds, "tokens": 128, "prepare_seconds": 0.0, "top": 1 })
+                serde_json::json!({ "seconds": seconds, "tokens": 128, "prepare_seconds": 0.0, "top": 1,
+                    "ticks": 0, "foreign_ticks": 0 })
             };
             serde_json::json!({ "order": [], "samples": {
                 "carnot": sample(*seconds), "llama.cpp": sample(2.5), "llama.cpp flash": sample(3.0),
             } })
         });
         let row = serde_json::json!({
-            "row": "decode", "model": "1b Q4_0", "at_least": at_least, "aim": null, "sizes": null, "failure": null,
+            "row": "decode", "model": "1b Q4_0", "at_least": at_least, "aim": null, "sizes": null, "failure": null, "disturbed": [],
             "work": { "phase": "decode", "tokens": 16, "depth": 128, "sequences": 8, "warmup": 4, "repeat": 1 },
             "rounds": rounds.collect::<Vec<_>>(),
         });
