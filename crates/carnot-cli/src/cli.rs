@@ -190,6 +190,9 @@ pub struct MachineArguments {
     /// Measure again
     #[arg(long)]
     pub refresh: bool,
+    /// Time every kernel, print the table, and let the fastest run from now on
+    #[arg(long)]
+    pub kernels: bool,
     /// How the result is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use carnot_kernels::ceiling::{Arithmetic, fork_join_ns, peak, read_bandwidth};
-use carnot_kernels::{BlockType, Compute, Layout};
+use carnot_kernels::{BlockType, Compute, InstructionSet, Layout, Tuning};
 use carnot_record::{BandwidthCurve, BandwidthPoint, DispatchEntry, MachineProfile, Peaks, Record};
 
+use crate::kernels;
 use crate::printer::{Printer, Unit};
 use crate::{cores, cpu_info, memory};
 
@@ -34,6 +35,22 @@ pub fn profile(threads: usize, refresh: bool, printer: &Printer) -> MachineProfi
     let measured = measure(threads, printer);
     keep(&measured, printer);
     measured
+}
+
+/// The profile with every kernel timed on `threads` threads; what was measured is kept.
+pub fn with_kernels(
+    mut profile: MachineProfile,
+    threads: usize,
+    printer: &Printer,
+) -> MachineProfile {
+    profile.kernels = Some(kernels::measure(&profile, threads, printer));
+    keep(&profile, printer);
+    profile
+}
+
+/// Which kernels `threads` threads use, if they were measured here.
+pub fn kernel_choice(threads: usize) -> Option<(InstructionSet, Tuning)> {
+    kernels::choice(&read()?.kernels?, threads)
 }
 
 /// Where the profile of this machine is kept, if there is a place for it.

@@ -8,6 +8,7 @@ mod cores;
 mod cpu_info;
 mod generation;
 mod interrupt;
+mod kernels;
 mod machine;
 mod memory;
 mod model_source;

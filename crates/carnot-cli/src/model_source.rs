@@ -11,7 +11,7 @@ use carnot_record::ModelSummary;
 
 use crate::cli::ModelArguments;
 use crate::printer::{Printer, Unit};
-use crate::{cores, memory};
+use crate::{cores, machine, memory};
 
 #[cfg(feature = "embedded-model")]
 static EMBEDDED: &[u8] = include_bytes!("../../../models/embedded-q8_0.gguf");
@@ -85,7 +85,10 @@ pub fn options(
     printer: &Printer,
 ) -> (EngineOptions, Vec<String>) {
     let threads = threads.map_or_else(cores::usable, usize::from);
-    let set = instruction_set.unwrap_or_else(InstructionSet::best);
+    let measured = machine::kernel_choice(threads);
+    let set = instruction_set.or(measured.map(|(set, _)| set));
+    let set = set.unwrap_or_else(InstructionSet::best);
+    let tuning = measured.filter(|(measured, _)| *measured == set);
     let mut warnings = Vec::from_iter(cores::oversubscription(threads, set));
     if !set.is_available() {
         warnings.push(format!(
@@ -98,7 +101,8 @@ pub fn options(
     let options = EngineOptions {
         threads,
         context,
-        instruction_set,
+        instruction_set: Some(set),
+        tuning: tuning.map(|(_, tuning)| tuning).unwrap_or_default(),
         available_bytes: memory::available_bytes(),
         ..EngineOptions::default()
     };

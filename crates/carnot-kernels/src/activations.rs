@@ -24,7 +24,7 @@ pub(crate) const PAD: usize = 256;
 /// Inputs in a chunk of the int8 form.
 pub(crate) const INT_CHUNK: usize = 512;
 /// Inputs in a chunk of the f32 form.
-pub(crate) const FLOAT_CHUNK: usize = 256;
+pub(crate) const FLOAT_CHUNK: usize = 128;
 
 /// The forms in which a group of matmuls reads its activations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use crate::blocks::{BlockType, quantize};
 use crate::compute::{Compute, Product, Span, Tuning};
 use crate::cpu::InstructionSet;
 use crate::kv::{BLOCK_TOKENS, KvLayer, KvShape};
-use crate::pack::PackedMatrix;
+use crate::pack::{Layout, PackedMatrix};
 
 /// Weight types that are measured: those that models are kept in.
 pub const TYPES: [BlockType; 7] = [
@@ -42,6 +42,8 @@ pub struct Timing {
     pub set: InstructionSet,
     /// Whether weights, or keys and values, are used as they come from memory.
     pub streamed: bool,
+    /// How the weights are laid out; `None` for attention.
+    pub layout: Option<Layout>,
     /// Whether the quantised or the float peak is the limit of its arithmetic.
     pub is_integer: bool,
     /// Median of the turns.
@@ -212,6 +214,7 @@ fn matmul(compute: &Compute, weights: &[PackedMatrix], rows: usize) -> Vec<Timin
             rows,
             set: compute.instruction_set(),
             streamed,
+            layout: Some(first.layout()),
             is_integer: first.layout().is_integer(),
             seconds: seconds / count as f64,
             operations: 2.0 * (rows * outputs * inputs) as f64,
@@ -271,6 +274,7 @@ fn attention(compute: &Compute, tokens: usize) -> Vec<Timing> {
             rows: tokens,
             set: compute.instruction_set(),
             streamed,
+            layout: None,
             is_integer: false,
             seconds: seconds / layers.len() as f64,
             operations: (4 * shape.head_dim * HEADS * visible) as f64,
@@ -316,6 +320,7 @@ mod tests {
             rows,
             set,
             streamed,
+            layout: None,
             is_integer: operation.starts_with("matmul"),
             seconds,
             operations: 0.0,

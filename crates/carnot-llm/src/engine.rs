@@ -8,7 +8,7 @@ use carnot_engine::{
     Usage,
 };
 use carnot_formats::{ModelFile, Tokenizer};
-use carnot_kernels::{Compute, InstructionSet};
+use carnot_kernels::{Compute, InstructionSet, Tuning};
 use carnot_probe::{Kind, SiteId, memory, site, span};
 
 use crate::forward::{Batch, BatchSpan, Model, blocks_for};
@@ -27,6 +27,8 @@ pub struct EngineOptions {
     pub prefill_chunk: usize,
     /// Kernels to use; `None` for the best.
     pub instruction_set: Option<InstructionSet>,
+    /// Which of them takes how many rows.
+    pub tuning: Tuning,
     /// Bytes of memory that loading may take; `None` for any number.
     pub available_bytes: Option<u64>,
 }
@@ -38,6 +40,7 @@ impl Default for EngineOptions {
             context: 8192,
             prefill_chunk: 512,
             instruction_set: None,
+            tuning: Tuning::default(),
             available_bytes: None,
         }
     }
@@ -109,7 +112,8 @@ impl LlmEngine {
             context_length: context,
         };
         let set = options.instruction_set.unwrap_or_else(InstructionSet::best);
-        let compute = Compute::with_instruction_set(options.threads, set);
+        let compute =
+            Compute::with_instruction_set(options.threads, set).tuned(set, options.tuning);
         let blocks = blocks_for(context);
         let model = Model::load(file, compute, blocks, progress)?;
         memory(

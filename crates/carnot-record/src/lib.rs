@@ -23,7 +23,8 @@ mod trace;
 
 pub use error::Error;
 pub use machine::{
-    BandwidthCurve, BandwidthPoint, Cache, Cpu, DispatchEntry, MachineProfile, Peaks,
+    BandwidthCurve, BandwidthPoint, Cache, Cpu, DispatchEntry, KernelTiming, Kernels,
+    MachineProfile, Peaks,
 };
 pub use profile::{
     BottleneckSummary, LatencySummary, LossSummary, MachineSummary, ModelSummary, OperationSummary,

@@ -23,6 +23,9 @@ pub struct MachineProfile {
     pub peaks: Vec<Peaks>,
     /// Which variant of each kernel runs here.
     pub dispatch: Vec<DispatchEntry>,
+    /// What `carnot machine --kernels` measured, if it was asked to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernels: Option<Kernels>,
     /// One barrier of all threads.
     pub barrier_ns: f64,
     /// One span of the probe.
@@ -105,6 +108,42 @@ pub struct DispatchEntry {
     pub variant: String,
 }
 
+/// Every kernel timed in turns, and what that says should run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Kernels {
+    /// The threads that worked together.
+    pub threads: u32,
+    /// The instruction set whose kernels took least time.
+    pub instruction_set: String,
+    /// Up to this many rows are multiplied with quantised weights as they come from memory.
+    pub matmul_rows: u32,
+    /// Up to this many query rows use keys and values as they come from memory.
+    pub attention_rows: u32,
+    /// The measurements.
+    pub timings: Vec<KernelTiming>,
+}
+
+/// One variant of one operation, timed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct KernelTiming {
+    /// The operation with its shape, such as `matmul q4_0 2048×2048`.
+    pub operation: String,
+    /// Rows that are multiplied, or tokens that attend.
+    pub rows: u32,
+    /// The instruction set, and `stream` or `tiles`.
+    pub variant: String,
+    /// Median time of a call in nanoseconds.
+    pub ns: f64,
+    /// Operations a second.
+    pub ops_per_s: f64,
+    /// Bytes of weights, or of keys and values, a second.
+    pub bytes_per_s: f64,
+    /// Least time that the machine allows, over the measured one.
+    pub efficiency: f64,
+    /// Whether this variant runs for these rows.
+    pub chosen: bool,
+}
+
 impl Default for MachineProfile {
     fn default() -> Self {
         Self {
@@ -116,6 +155,7 @@ impl Default for MachineProfile {
             bandwidth: Vec::new(),
             peaks: Vec::new(),
             dispatch: Vec::new(),
+            kernels: None,
             barrier_ns: 0.0,
             span_ns: 0.0,
             clock_read_ns: 0.0,

@@ -8,10 +8,13 @@ use carnot_record::{MachineProfile, Record};
 
 use crate::cli::{Format, MachineArguments};
 use crate::printer::Printer;
-use crate::{cores, machine};
+use crate::{cores, kernels, machine};
 
 pub fn execute(arguments: &MachineArguments, printer: &Printer) -> anyhow::Result<()> {
-    let profile = machine::profile(cores::usable(), arguments.refresh, printer);
+    let mut profile = machine::profile(cores::usable(), arguments.refresh, printer);
+    if arguments.kernels {
+        profile = machine::with_kernels(profile, cores::usable(), printer);
+    }
     if let Some(path) = &arguments.output {
         fs::write(path, profile.to_json())
             .with_context(|| format!("writing {}", path.display()))?;
@@ -103,6 +106,9 @@ fn text(profile: &MachineProfile) -> String {
     let _ = writeln!(out, "\nkernels");
     for entry in &profile.dispatch {
         let _ = writeln!(out, "  {:<24}{}", entry.operation, entry.variant);
+    }
+    if let Some(kernels) = &profile.kernels {
+        out.push_str(&kernels::text(kernels));
     }
     if let Some(path) = machine::path() {
         let _ = writeln!(

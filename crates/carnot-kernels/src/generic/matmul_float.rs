@@ -53,6 +53,8 @@ mod formats {
     }
 }
 
+/// How far ahead of their use the values of a tile are asked for.
+const AHEAD: usize = 256;
 /// How far ahead of its use a panel is asked for, in bytes.
 const PREFETCH: usize = 4096;
 
@@ -196,6 +198,7 @@ unsafe fn tile<S: Simd, const ROWS: usize>(chunk: &Widened, all: &Tiles<'_>, row
         let mut floats = all.activations.float_tile(row0, all.first);
         for line in chunk.values.get_unchecked(..all.inputs) {
             let weights = [S::load(line[0].as_ptr()), S::load(line[1].as_ptr())];
+            prefetch(floats.wrapping_add(AHEAD).cast(), ROWS * 4);
             for (row, sums) in sums.iter_mut().enumerate() {
                 let value = S::splat(*floats.add(row));
                 sums[0] = S::fma(weights[0], value, sums[0]);

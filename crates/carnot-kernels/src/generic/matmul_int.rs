@@ -129,12 +129,16 @@ impl Expanded {
                 let group0 = (superblock - first) * P::INPUTS / P::GROUP;
                 for (index, panel) in panels.iter().enumerate() {
                     let block = panel.add(superblock * P::BYTES);
-                    for quad in 0..P::INPUTS / 4 {
-                        let mut codes = P::codes::<S>(block, quad);
-                        if !P::HAS_MIN && P::ZERO != i32::from(EXPANDED_ZERO) {
-                            codes = S::add_codes(codes, EXPANDED_ZERO - P::ZERO as u8);
+                    // Eight at a time, so that where bits lie in a line is known when this is compiled.
+                    for eight in 0..P::INPUTS / 32 {
+                        for quad in 0..8 {
+                            let quad = eight * 8 + quad;
+                            let mut codes = P::codes::<S>(block, quad);
+                            if !P::HAS_MIN && P::ZERO != i32::from(EXPANDED_ZERO) {
+                                codes = S::add_codes(codes, EXPANDED_ZERO - P::ZERO as u8);
+                            }
+                            S::store_codes(self.codes[quad0 + quad][index].as_mut_ptr(), codes);
                         }
-                        S::store_codes(self.codes[quad0 + quad][index].as_mut_ptr(), codes);
                     }
                     for group in 0..P::INPUTS / P::GROUP {
                         S::store(
