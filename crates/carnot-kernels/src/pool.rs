@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use crate::clock::ticks;
 
 /// How long a worker spins for the next task before it parks: longer than what lies between two operations or two steps.
-const WORKER_SPIN: Duration = Duration::from_micros(100);
+const WORKER_SPIN: Duration = Duration::from_micros(50);
 /// How long the caller spins for pieces that others have begun: more than that, and one of them has lost its core. Parking then frees
 /// the caller's core, to which the system moves the other.
 const JOIN_SPIN: Duration = Duration::from_micros(30);
