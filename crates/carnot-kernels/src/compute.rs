@@ -13,10 +13,16 @@ use crate::generic::attention::{Blocks, FEW_ROWS, QUERY_ROWS, Query, Scratch, me
 use crate::generic::elementwise::rope;
 use crate::kv::{BLOCK_TOKENS, KvLayer, KvShape};
 use crate::pack::{Layout, PackedMatrix};
-use crate::pool::{Pool, Scattered, Ticket, share_of};
+use crate::pool::{Pool, Scattered, share_of};
+use crate::simd::LANES;
 
 /// Values below which an element-wise operation is not split.
 const SMALL: usize = 16 * 1024;
+/// Multiply-adds of a matmul that are worth a piece of their own: some tens of microseconds.
+const PIECE: usize = 1 << 20;
+/// Most pieces of a worker's share of a matmul, and fewest panels of a piece: kernels take a few panels at once.
+const MOST_PIECES: usize = 8;
+const PIECE_PANELS: usize = 8;
 
 /// One matmul of a fused group: `out[row][n] = Σ_k activations[row][k] · weights[n][k]`.
 pub struct Product<'a> {
@@ -187,8 +193,10 @@ impl Compute {
             .map(|p| (p.weights, Scattered::new(p.out)))
             .collect();
         let total: usize = targets.iter().map(|(weights, _)| weights.panels()).sum();
-        self.pool.run(|worker| {
-            let mut mine = share_of(total, worker, self.pool.threads());
+        let work = rows * total * LANES * activations.columns() / self.pool.threads();
+        let most = (total / self.pool.threads() / PIECE_PANELS).clamp(1, MOST_PIECES);
+        let pieces = (work / PIECE).clamp(1, most);
+        self.pool.divide(total, pieces, |mut mine| {
             for (weights, target) in &targets {
                 let panels = mine.start.min(weights.panels())..mine.end.min(weights.panels());
                 if !panels.is_empty() {
@@ -285,30 +293,23 @@ impl Compute {
         if rows < 2 || values < SMALL {
             (0..rows).for_each(each);
         } else {
-            self.pool
-                .run(|worker| share_of(rows, worker, self.pool.threads()).for_each(&each));
+            self.pool.divide(rows, 1, |range| range.for_each(&each));
         }
     }
 
     /// `x += y`.
     pub fn add(&self, x: &mut [f32], y: &[f32]) {
         assert_eq!(x.len(), y.len(), "a sum of two buffers of one shape");
-        let parts = if x.len() < SMALL {
-            1
-        } else {
-            self.pool.threads()
-        };
         let length = x.len();
         let x = Scattered::new(x);
-        let part = |worker| {
-            let range = share_of(length, worker, parts);
+        let part = |range: Range<usize>| {
             // SAFETY: shares are disjoint; the table was chosen for this processor.
             unsafe { (self.table.add)(x.part(range.clone()), &y[range]) }
         };
-        if parts == 1 {
-            part(0);
+        if length < SMALL {
+            part(0..length);
         } else {
-            self.pool.run(part);
+            self.pool.divide(length, 1, part);
         }
     }
 
@@ -417,47 +418,38 @@ impl Compute {
         {
             let (targets, sums) = (Scattered::new(out), Scattered::new(&mut sums));
             let states = Scattered::new(&mut states);
-            let ticket = Ticket::new();
-            self.pool.run(|_| {
+            self.pool.each(tasks.len(), |next| {
                 SCRATCH.with_borrow_mut(|scratch| {
                     let mut queries = Vec::with_capacity(QUERY_ROWS);
-                    while let Some(next) = ticket.take(tasks.len()) {
-                        let task = &tasks[next];
-                        let span = &spans[task.span];
-                        queries.clear();
-                        queries.extend((task.first..task.last).map(|index| {
-                            let at = place(task, index);
-                            let to = span.position + index / group + 1;
-                            let from = to.saturating_sub(span.window);
-                            let slot = task.slot + (index - task.first) * task.parts + task.part;
-                            // SAFETY: each (row, head) belongs to one task, each of its parts to one slot.
-                            let (output, partial) = unsafe {
-                                if task.parts == 1 {
-                                    (targets.part(at..at + shape.head_dim), None)
-                                } else {
-                                    let head = slot * shape.head_dim..(slot + 1) * shape.head_dim;
-                                    let state = states.part(slot..slot + 1).as_mut_ptr();
-                                    (sums.part(head), Some(state))
-                                }
-                            };
-                            Query {
-                                input: q[at..at + shape.head_dim].as_ptr(),
-                                output: output.as_mut_ptr(),
-                                from: from.max(task.positions.start),
-                                to: to.min(task.positions.end),
-                                partial,
+                    let task = &tasks[next];
+                    let span = &spans[task.span];
+                    queries.extend((task.first..task.last).map(|index| {
+                        let at = place(task, index);
+                        let to = span.position + index / group + 1;
+                        let from = to.saturating_sub(span.window);
+                        let slot = task.slot + (index - task.first) * task.parts + task.part;
+                        // SAFETY: each (row, head) belongs to one task, each of its parts to one slot.
+                        let (output, partial) = unsafe {
+                            if task.parts == 1 {
+                                (targets.part(at..at + shape.head_dim), None)
+                            } else {
+                                let head = slot * shape.head_dim..(slot + 1) * shape.head_dim;
+                                let state = states.part(slot..slot + 1).as_mut_ptr();
+                                (sums.part(head), Some(state))
                             }
-                        }));
-                        let blocks: Blocks<'_> = cache.blocks(shape, task.kv_head, span.table);
-                        // SAFETY: pointers come from checked slices; `check_spans` saw that the table covers the positions.
-                        unsafe {
-                            (self.table.attend)(
-                                &queries,
-                                &blocks,
-                                self.tuning.attention_rows,
-                                scratch,
-                            );
+                        };
+                        Query {
+                            input: q[at..at + shape.head_dim].as_ptr(),
+                            output: output.as_mut_ptr(),
+                            from: from.max(task.positions.start),
+                            to: to.min(task.positions.end),
+                            partial,
                         }
+                    }));
+                    let blocks: Blocks<'_> = cache.blocks(shape, task.kv_head, span.table);
+                    // SAFETY: pointers come from checked slices; `check_spans` saw that the table covers the positions.
+                    unsafe {
+                        (self.table.attend)(&queries, &blocks, self.tuning.attention_rows, scratch);
                     }
                 });
             });

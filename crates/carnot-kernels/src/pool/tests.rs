@@ -1,5 +1,7 @@
 //! Every piece once, whoever does it; panics, parking and the times that are recorded.
 
+use std::sync::atomic::AtomicUsize;
+
 use super::*;
 
 /// Counts how often each of `count` numbers comes.
