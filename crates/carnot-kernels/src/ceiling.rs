@@ -107,15 +107,13 @@ pub fn relative_speed(
 
 /// Tasks of `work` rounds of int8 arithmetic, shared out evenly, that are done in a second.
 fn tasks_per_second(compute: &Compute, work: usize, time: Duration) -> f64 {
-    let workers = compute.pool().threads();
     let kernel = compute.table().peak_int8;
     let mut tasks = 0_u32;
     let start = Instant::now();
     while start.elapsed() < time {
-        compute.pool().run(|worker| {
-            let rounds = share_of(work, worker, workers).len() as u64;
+        compute.pool().divide(work, 1, |part| {
             // SAFETY: the table was chosen for this processor.
-            black_box(unsafe { kernel(black_box(rounds)) });
+            black_box(unsafe { kernel(black_box(part.len() as u64)) });
         });
         tasks += 1;
     }

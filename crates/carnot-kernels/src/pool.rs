@@ -16,7 +16,7 @@ use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use crate::clock::ticks;
 
 /// How long a worker spins for the next task before it parks: longer than what lies between two operations or two steps.
-const WORKER_SPIN: Duration = Duration::from_micros(100);
+const WORKER_SPIN: Duration = Duration::from_micros(50);
 /// How long the caller spins for pieces that others have begun: more than that, and one of them has lost its core. Parking then frees
 /// the caller's core, to which the system moves the other.
 const JOIN_SPIN: Duration = Duration::from_micros(30);
@@ -497,23 +497,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The part of `0..count` that belongs to `worker` of `workers`: contiguous, in order, sizes differ by one at most.
 pub fn share_of(count: usize, worker: usize, workers: usize) -> std::ops::Range<usize> {
     count * worker / workers..count * (worker + 1) / workers
-}
-
-/// A counter from which workers take the next piece of work; for pieces of unequal cost.
-#[derive(Debug, Default)]
-pub struct Ticket(AtomicUsize);
-
-impl Ticket {
-    /// A counter at zero.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The next number below `count`, or `None` when all are taken.
-    pub fn take(&self, count: usize) -> Option<usize> {
-        let next = self.0.fetch_add(1, Ordering::Relaxed);
-        (next < count).then_some(next)
-    }
 }
 
 /// A mutable slice whose parts several workers write at once; each must write only what no other touches.

@@ -1,5 +1,7 @@
 //! Every piece once, whoever does it; panics, parking and the times that are recorded.
 
+use std::sync::atomic::AtomicUsize;
+
 use super::*;
 
 /// Counts how often each of `count` numbers comes.
@@ -66,7 +68,7 @@ fn tasks_of_all_kinds_follow_one_another() {
         let tally = Tally::new(40);
         match round % 3 {
             0 => pool.divide(40, 1 + round % 7, |range| {
-                range.for_each(|at| tally.add(at))
+                range.for_each(|at| tally.add(at));
             }),
             1 => pool.each(40, |at| tally.add(at)),
             _ => pool.run(|worker| share_of(40, worker, 3).for_each(|at| tally.add(at))),
