@@ -204,16 +204,6 @@ impl Sums {
         }
     }
 
-    /// Asks for the partial sums of the `rows` rows from `row` on.
-    #[inline(always)]
-    pub unsafe fn prefetch(self, row: usize, rows: usize) {
-        // SAFETY: a prefetch of any address is harmless.
-        unsafe {
-            let from = self.partial.wrapping_add(row);
-            prefetch(from.cast(), rows * size_of::<[[f32; LANES]; 2]>());
-        }
-    }
-
     /// Keeps the sums of two panels at `row`, or puts them out.
     #[inline(always)]
     pub unsafe fn store<S: Simd>(self, row: usize, sums: [S::F; 2]) {
@@ -309,7 +299,6 @@ unsafe fn tile<S: Simd, const GROUP: usize, const MIN: bool, const ROWS: usize>(
         for (row, sums) in sums.iter_mut().enumerate() {
             *sums = all.sums.load::<S>(row0 + row);
         }
-        all.sums.prefetch(row0 + ROWS, ROWS);
         let tile = all.activations.int_tile(row0, all.first);
         let (mut starts, mut weighted) = sums_of::<GROUP>(&tile);
         let (mut codes_of, scales) = (tile.codes, tile.scales);
