@@ -20,7 +20,7 @@ struct Package {
     without: &'static str,
 }
 
-const PACKAGES: [Package; 3] = [
+const PACKAGES: [Package; 4] = [
     Package {
         name: "chromium",
         is_there: || {
@@ -34,6 +34,11 @@ const PACKAGES: [Package; 3] = [
         name: "golang-go",
         is_there: || is_installed("go"),
         without: "profiles in `go tool pprof`",
+    },
+    Package {
+        name: "valgrind",
+        is_there: || is_installed("valgrind"),
+        without: "the instruction counts, whose step then fails",
     },
     Package {
         name: "python3-venv",

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Skip, setup};
+use crate::instructions::{self, Comparison};
 use crate::process::{cargo, run, succeeds};
 use crate::tidy;
 
@@ -26,7 +27,7 @@ pub struct Outcome {
     pub skipped: Vec<Skip>,
 }
 
-pub const STEPS: [Step; 11] = [
+pub const STEPS: [Step; 12] = [
     other("setup", "packages and a Python environment", setup::prepare),
     steps("format", &[&["fmt", "--all", "--check"]]),
     other("tidy", "the house rules", tidy),
@@ -85,6 +86,11 @@ pub const STEPS: [Step; 11] = [
             "--",
             "--test",
         ]],
+    ),
+    other(
+        "instructions",
+        "the instructions of small work, by valgrind",
+        instructions,
     ),
     steps("examples", &[&["test", "--quiet", "--workspace", "--doc"]]),
     other("tests", "cargo nextest run --workspace", tests),
@@ -169,6 +175,21 @@ fn models() -> anyhow::Result<Outcome> {
         ));
     };
     run(python.arg("tools/embedded-model/check.py")).map(|()| Outcome::default())
+}
+
+fn instructions() -> anyhow::Result<Outcome> {
+    if !cfg!(target_arch = "x86_64") {
+        return Ok(missing("instruction counts", "they are of x86-64"));
+    }
+    Ok(match instructions::execute(false)? {
+        Comparison::Held => Outcome::default(),
+        Comparison::OtherCompiler(known) => missing(
+            "instruction counts",
+            &format!(
+                "they are of {known}; cargo xtask instructions --bless with the compiler at hand"
+            ),
+        ),
+    })
 }
 
 fn tests() -> anyhow::Result<Outcome> {
