@@ -46,7 +46,7 @@ pub struct Loaded {
 /// Loads the engine that the arguments describe, with a progress bar.
 pub fn load(arguments: &ModelArguments, printer: &Printer) -> anyhow::Result<Loaded> {
     let file = open(arguments.model.as_deref())?;
-    let (options, warnings) = options(
+    let (options, mut warnings) = options(
         arguments.threads,
         arguments.context,
         arguments.instruction_set,
@@ -59,6 +59,10 @@ pub fn load(arguments: &ModelArguments, printer: &Printer) -> anyhow::Result<Loa
     });
     bar.finish_and_clear();
     let engine = engine.map_err(advised)?;
+    for note in engine.loaded().notes() {
+        printer.note(&format!("carnot: {note}"));
+        warnings.push(note);
+    }
     Ok(Loaded { engine, warnings })
 }
 

@@ -15,6 +15,7 @@ use carnot_kernels::{Activations, Compute, Forms, KvLayer, KvShape, Product, Rot
 use carnot_probe::SiteId;
 
 use crate::Error;
+use crate::head_padding::{self, HeadPadding};
 use crate::instrument::{Recorder, Sites, Work};
 use crate::weights::{LayerWeights, Weights};
 
@@ -69,6 +70,7 @@ pub struct Model {
     sites: Sites,
     recorder: Recorder,
     space: Workspace,
+    padding: Option<HeadPadding>,
 }
 
 impl Model {
@@ -80,18 +82,8 @@ impl Model {
         progress: impl FnMut(usize, usize),
     ) -> Result<Self, Error> {
         let config = file.config().clone();
-        if !config.head_dim.is_multiple_of(16) {
-            return Err(Error::Shape {
-                what: "head_dim",
-                expected: "a multiple of 16",
-                got: config.head_dim,
-            });
-        }
         let weights = Weights::load(file, &compute, progress)?;
-        let shape = KvShape {
-            heads: config.kv_heads,
-            head_dim: config.head_dim,
-        };
+        let shape = head_padding::cached_shape(&config);
         let first = &weights.layers[0];
         let sites = Sites::new([
             &first.q,
@@ -107,6 +99,7 @@ impl Model {
             frequencies: config.rope.frequencies(),
             recorder: Recorder::new(compute.pool().threads()),
             space: Workspace::default(),
+            padding: HeadPadding::of(&config),
             shape,
             sites,
             weights,
@@ -132,6 +125,11 @@ impl Model {
     /// The pool and kernels.
     pub fn compute(&self) -> &Compute {
         &self.compute
+    }
+
+    /// What about the model's shape costs memory or speed here.
+    pub fn notes(&self) -> Vec<String> {
+        Vec::from_iter(head_padding::note(self.config()))
     }
 
     /// Bytes of keys and values per token, all layers together.
@@ -288,19 +286,30 @@ impl Model {
             );
             compute.rotate(&mut space.q, heads, head_dim, &rotation);
             compute.rotate(&mut space.k, kv_heads, head_dim, &rotation);
-            compute.store_kv(cache, self.shape, spans, &space.k, &space.v);
+            let (k, v) = match &mut self.padding {
+                None => (&space.k, &space.v),
+                Some(padding) => {
+                    padding.widen(&space.q, &space.k, &space.v);
+                    (&padding.k, &padding.v)
+                }
+            };
+            compute.store_kv(cache, self.shape, spans, k, v);
         });
         resize(&mut space.attended, space.q.len());
-        let work = attention_work(spans, heads, self.shape);
+        let needed = KvShape {
+            head_dim,
+            ..self.shape
+        };
+        let work = attention_work(spans, heads, needed);
         recorder.operation(compute, (sites.attention, Some(index)), work, || {
-            compute.attention(
-                cache,
-                self.shape,
-                heads,
-                &space.q,
-                spans,
-                &mut space.attended,
-            );
+            let (q, attended) = match &mut self.padding {
+                None => (&space.q, &mut space.attended),
+                Some(padding) => (&padding.q, &mut padding.attended),
+            };
+            compute.attention(cache, self.shape, heads, q, spans, attended);
+            if let Some(padding) = &self.padding {
+                padding.narrow(&mut space.attended);
+            }
         });
     }
 

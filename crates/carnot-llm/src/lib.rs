@@ -13,6 +13,7 @@
 mod engine;
 mod error;
 mod forward;
+mod head_padding;
 mod instrument;
 mod kv_pool;
 mod memory_need;

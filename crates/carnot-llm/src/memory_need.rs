@@ -6,11 +6,12 @@
 use std::fmt;
 
 use carnot_formats::{ModelConfig, ModelFile, TensorView};
+use carnot_kernels::Layout;
 use carnot_kernels::kv::BLOCK_TOKENS;
-use carnot_kernels::{KvShape, Layout};
 
 use crate::Error;
 use crate::forward::blocks_for;
+use crate::head_padding::cached_shape;
 
 /// Output rows of a panel of packed weights.
 const PANEL_ROWS: usize = 16;
@@ -48,11 +49,8 @@ impl MemoryNeed {
     pub fn of(file: &ModelFile, size: StepSize) -> Self {
         let config = file.config();
         let kv_tokens = blocks_for(size.context) * BLOCK_TOKENS;
-        let shape = KvShape {
-            heads: config.kv_heads,
-            head_dim: config.head_dim,
-        };
-        let token_bytes = (shape.token_bytes() as u64).saturating_mul(config.layers as u64);
+        let token_bytes =
+            (cached_shape(config).token_bytes() as u64).saturating_mul(config.layers as u64);
         Self {
             weights_bytes: weights_bytes(file),
             kv_bytes: token_bytes.saturating_mul(kv_tokens as u64),

@@ -18,12 +18,13 @@ pub const ARCHITECTURES: [Architecture; 4] = [
     Architecture::Qwen2,
     Architecture::Qwen3,
 ];
-pub const TYPES: [BlockType; 6] = [
+pub const TYPES: [BlockType; 7] = [
     BlockType::F32,
     BlockType::F16,
     BlockType::Q8_0,
     BlockType::Q4_0,
     BlockType::Q4K,
+    BlockType::Q5K,
     BlockType::Q6K,
 ];
 const WIDTH: usize = 256;
@@ -80,7 +81,18 @@ fn config(architecture: Architecture) -> ModelConfig {
 
 /// The bytes of the file.
 pub fn gguf(architecture: Architecture, dtype: BlockType) -> Vec<u8> {
-    let config = config(architecture);
+    write(&config(architecture), dtype)
+}
+
+/// A model whose heads have 20 values, which is not a whole number of vectors of any kernel.
+pub fn gguf_of_odd_heads() -> Vec<u8> {
+    let mut config = config(Architecture::Mistral);
+    config.head_dim = 20;
+    config.rope.dimension = 20;
+    write(&config, BlockType::F32)
+}
+
+fn write(config: &ModelConfig, dtype: BlockType) -> Vec<u8> {
     let headers: Vec<TensorHeader> = config
         .tensors()
         .filter(|spec| spec.required || config.rope.frequency_factors.is_some())
@@ -95,11 +107,11 @@ pub fn gguf(architecture: Architecture, dtype: BlockType) -> Vec<u8> {
             shape: spec.shape,
         })
         .collect();
-    let mut writer = Writer::new(Vec::new(), &metadata(&config), &headers).unwrap();
+    let mut writer = Writer::new(Vec::new(), &metadata(config), &headers).unwrap();
     let mut random = Random(dtype.ggml_id().into());
     for header in &headers {
         let bytes = match header.shape.as_slice() {
-            [length] => vector(&header.name, *length, &config, &mut random),
+            [length] => vector(&header.name, *length, config, &mut random),
             _ => matrix(header, &mut random),
         };
         writer.write(&bytes).unwrap();
@@ -181,6 +193,11 @@ fn block(dtype: BlockType, deviation: f32, random: &mut Random) -> Vec<u8> {
             let d = deviation * spread / 258.0;
             scale(0, d);
             scale(2, 7.5 * d);
+        }
+        BlockType::Q5K => {
+            let d = deviation * spread / 526.0;
+            scale(0, d);
+            scale(2, 15.5 * d);
         }
         BlockType::Q6K => scale(208, deviation * spread / 1366.0),
         other => unreachable!("no tiny model is stored as {other}"),
