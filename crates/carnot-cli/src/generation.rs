@@ -29,13 +29,13 @@ pub fn generate(
     let begin = Instant::now();
     let mut first_token = None;
     let mut phase = span!("prefill", Kind::Phase).tokens(request.prompt.len() as u32);
-    let id = engine.submit(request)?;
+    let id = engine.submit(request, begin.elapsed())?;
     let mut events = Vec::new();
     loop {
         if interrupt::asked() {
             engine.cancel(id);
         }
-        engine.step(&mut events)?;
+        engine.step(begin.elapsed(), &mut events)?;
         for event in events.drain(..) {
             match event {
                 Event::Token { text, .. } => {

@@ -45,6 +45,8 @@ pub enum FinishReason {
     Length,
     /// It was cancelled.
     Cancelled,
+    /// Its deadline came.
+    TimedOut,
 }
 
 impl FinishReason {
@@ -54,6 +56,7 @@ impl FinishReason {
             Self::Stop => "stop",
             Self::Length => "length",
             Self::Cancelled => "cancelled",
+            Self::TimedOut => "timeout",
         }
     }
 }
@@ -63,6 +66,10 @@ impl FinishReason {
 pub struct Usage {
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
+    /// Those of them that did not have to be computed, because another request began alike.
+    pub cached_tokens: usize,
+    /// Tokens that were computed twice, because the request had to make room for others.
+    pub recomputed_tokens: usize,
     /// Tokens generated, an end-of-text token among them.
     pub generated_tokens: usize,
 }

@@ -1,5 +1,8 @@
 //! What is asked of an engine.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use crate::EngineError;
 
 /// Names a request among those of one engine.
@@ -19,7 +22,16 @@ pub struct TextRequest {
     pub stop: Vec<String>,
     /// Whether generation goes on past the model's own end-of-text tokens.
     pub ignore_eos: bool,
+    /// From 0 to 10; 10 goes first.
+    pub priority: u8,
+    /// Whose request it is. Tenants take turns, and one's cached prompts are nothing to another.
+    pub tenant: Arc<str>,
+    /// When it is of no use any more, by the clock of [`TextEngine::step`](crate::TextEngine::step).
+    pub deadline: Option<Duration>,
 }
+
+/// The priority of a request that asks for none.
+pub const DEFAULT_PRIORITY: u8 = 5;
 
 impl Default for TextRequest {
     fn default() -> Self {
@@ -29,6 +41,9 @@ impl Default for TextRequest {
             sampling: Sampling::default(),
             stop: Vec::new(),
             ignore_eos: false,
+            priority: DEFAULT_PRIORITY,
+            tenant: Arc::default(),
+            deadline: None,
         }
     }
 }

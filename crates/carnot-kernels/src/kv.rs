@@ -95,6 +95,20 @@ impl KvLayer {
         self.blocks
     }
 
+    /// Makes block `to` hold what block `from` holds.
+    ///
+    /// # Panics
+    /// If there is no such block.
+    pub fn copy_block(&mut self, from: u32, to: u32) {
+        let values = self.shape.block_values();
+        for head in 0..self.shape.heads {
+            let start = |block: u32| (head * self.blocks + block as usize) * values;
+            for halves in [self.keys.as_mut_halves(), self.values.as_mut_halves()] {
+                halves.copy_within(start(from)..start(from) + values, start(to));
+            }
+        }
+    }
+
     /// For several workers that write different places.
     pub(crate) fn writer(&mut self, shape: KvShape) -> Writer<'_> {
         assert_eq!(shape, self.shape, "shape of the K/V cache");

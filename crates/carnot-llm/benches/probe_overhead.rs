@@ -86,11 +86,14 @@ fn decode(engine: &mut LlmEngine, tokens: usize) -> f64 {
         ignore_eos: true,
         ..TextRequest::default()
     };
-    engine.submit(request).expect("the request fits");
-    let mut events = Vec::new();
     let start = Instant::now();
+    let id = engine.submit(request, start.elapsed());
+    id.expect("the request fits");
+    let mut events = Vec::new();
     while !engine.is_idle() {
-        engine.step(&mut events).expect("the engine runs");
+        engine
+            .step(start.elapsed(), &mut events)
+            .expect("the engine runs");
         events.clear();
     }
     start.elapsed().as_secs_f64()

@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use carnot_formats::ModelFile;
 use carnot_kernels::{Compute, InstructionSet, Layout};
-use carnot_llm::{Batch, BatchSpan, BlockTable, KvPool, Model};
+use carnot_llm::{Batch, BatchSpan, BlockPool, BlockTable, Model};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -97,7 +97,7 @@ impl Options {
         let compute = Compute::with_instruction_set(self.threads, InstructionSet::best());
         Ok(Driver {
             model: Model::load(file, compute, blocks, |_, _| ())?,
-            pool: KvPool::new(blocks),
+            pool: BlockPool::new(blocks),
             tables: Vec::new(),
             kind: None,
         })
@@ -168,7 +168,7 @@ struct Work {
 
 struct Driver {
     model: Model,
-    pool: KvPool,
+    pool: BlockPool,
     tables: Vec<BlockTable>,
     kind: Option<Work>,
 }
@@ -259,12 +259,11 @@ impl Driver {
 
     /// Blocks for `tokens` tokens of each sequence; what others held is given back.
     fn reserve(&mut self, tokens: usize, sequences: usize) -> Result<()> {
-        for mut table in self.tables.drain(..) {
-            self.pool.release(&mut table);
-        }
+        self.tables.clear();
         for _ in 0..sequences {
             let mut table = BlockTable::default();
-            self.pool.grow(&mut table, tokens)?;
+            let grown = table.grow(&self.pool, tokens);
+            grown.map_err(|lacking| format!("{lacking} blocks of keys and values are missing"))?;
             self.tables.push(table);
         }
         Ok(())
@@ -294,7 +293,7 @@ impl Driver {
             let span = BatchSpan {
                 tokens: &tokens,
                 position,
-                blocks: self.tables[sequence].blocks(),
+                blocks: self.tables[sequence].numbers(),
             };
             let rows = [tokens.len() - 1];
             let wanted = if logits && last == end {
@@ -321,7 +320,7 @@ impl Driver {
             .map(|(tokens, table)| BatchSpan {
                 tokens,
                 position,
-                blocks: table.blocks(),
+                blocks: table.numbers(),
             })
             .collect();
         let rows: Vec<usize> = (0..spans.len()).collect();

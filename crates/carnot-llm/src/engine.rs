@@ -1,19 +1,22 @@
-//! Requests in, events out: one sequence at a time, in the order of submission.
+//! Requests in, events out: what the scheduler plans, the model computes, and the samplers choose from.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use carnot_engine::{
     EngineError, Event, FinishReason, ModelInfo, RequestId, StepOutcome, TextEngine, TextRequest,
     Usage,
 };
 use carnot_formats::{ModelFile, Tokenizer};
+use carnot_kernels::kv::BLOCK_TOKENS;
 use carnot_kernels::{Compute, InstructionSet, Tuning};
 use carnot_probe::{Kind, SiteId, memory, site, span};
 
-use crate::forward::{Batch, BatchSpan, Model, blocks_for};
-use crate::kv_pool::{BlockTable, KvPool};
+use crate::blocks::blocks_for;
+use crate::forward::{Batch, BatchSpan, Model};
 use crate::memory_need::{MemoryNeed, StepSize};
+use crate::scheduler::{Account, Census, Chunk, Dropped, Job, Policy, Scheduler};
 use crate::{Error, Sampler, StreamDecoder};
 
 /// How an engine is set up.
@@ -23,8 +26,10 @@ pub struct EngineOptions {
     pub threads: usize,
     /// Most tokens of a sequence; at most the model's own limit.
     pub context: usize,
-    /// Most prompt tokens in one step.
-    pub prefill_chunk: usize,
+    /// Tokens that the key/value cache has room for, all sequences and cached prefixes together; `None` for one context.
+    pub cache_tokens: Option<usize>,
+    /// How steps are planned; its context is the one above.
+    pub policy: Policy,
     /// Kernels to use; `None` for the best.
     pub instruction_set: Option<InstructionSet>,
     /// Which of them takes how many rows.
@@ -38,7 +43,8 @@ impl Default for EngineOptions {
         Self {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             context: 8192,
-            prefill_chunk: 512,
+            cache_tokens: None,
+            policy: Policy::default(),
             instruction_set: None,
             tuning: Tuning::default(),
             available_bytes: None,
@@ -46,15 +52,9 @@ impl Default for EngineOptions {
     }
 }
 
-/// A sequence at work.
-struct Sequence {
-    id: RequestId,
+/// What the engine knows of a request beside what the scheduler does.
+struct Live {
     request: TextRequest,
-    /// Prompt, then generated tokens.
-    tokens: Vec<u32>,
-    /// Tokens whose keys and values are in the cache.
-    cached: usize,
-    blocks: BlockTable,
     sampler: Sampler,
     decoder: StreamDecoder,
 }
@@ -71,12 +71,10 @@ pub struct LlmEngine {
     model: Model,
     tokenizer: Arc<Tokenizer>,
     info: ModelInfo,
-    pool: KvPool,
-    queue: VecDeque<(RequestId, TextRequest)>,
-    active: Option<Sequence>,
-    cancelled: Vec<RequestId>,
-    next_id: u64,
-    chunk: usize,
+    scheduler: Scheduler,
+    live: HashMap<RequestId, Live>,
+    /// Blocks in use when the probe was last told.
+    told_blocks: usize,
     sites: EngineSites,
 }
 
@@ -93,15 +91,22 @@ impl LlmEngine {
     ) -> Result<Self, Error> {
         let config = file.config().clone();
         let context = options.context.clamp(1, config.context_length.max(1));
+        let cache_tokens = options.cache_tokens.unwrap_or(context);
+        let policy = Policy {
+            context,
+            ..options.policy
+        };
         if let Some(available) = options.available_bytes {
             let size = StepSize {
-                context,
-                rows: options.prefill_chunk.max(1),
-                logit_rows: 1,
+                context: cache_tokens,
+                rows: policy.max_prompt_tokens + policy.max_running,
+                logit_rows: policy.max_running,
             };
             MemoryNeed::of(&file, size).check(file.path(), available)?;
         }
         let tokenizer = Arc::new(file.tokenizer()?);
+        let blocks = blocks_for(cache_tokens);
+        let scheduler = Scheduler::new(policy, blocks);
         let info = ModelInfo {
             name: file.name().to_owned(),
             architecture: format!("{:?}", config.architecture).to_lowercase(),
@@ -109,12 +114,11 @@ impl LlmEngine {
             file_type: file.file_type(),
             bytes: file.bytes(),
             vocabulary: config.vocabulary,
-            context_length: context,
+            context_length: scheduler.context(),
         };
         let set = options.instruction_set.unwrap_or_else(InstructionSet::best);
         let compute =
             Compute::with_instruction_set(options.threads, set).tuned(set, options.tuning);
-        let blocks = blocks_for(context);
         let model = Model::load(file, compute, blocks, progress)?;
         memory(
             site("weights", Kind::Memory),
@@ -124,12 +128,9 @@ impl LlmEngine {
             model,
             tokenizer,
             info,
-            pool: KvPool::new(blocks),
-            queue: VecDeque::new(),
-            active: None,
-            cancelled: Vec::new(),
-            next_id: 0,
-            chunk: options.prefill_chunk.max(1),
+            scheduler,
+            live: HashMap::new(),
+            told_blocks: 0,
             sites: EngineSites {
                 step: site("step", Kind::Step),
                 sampling: site("sampling", Kind::Engine),
@@ -149,9 +150,19 @@ impl LlmEngine {
         &self.model
     }
 
-    /// Blocks of the key/value cache that no sequence holds.
-    pub fn free_blocks(&self) -> usize {
-        self.pool.free_blocks()
+    /// What waits, runs and is cached at the moment.
+    pub fn census(&self) -> Census {
+        self.scheduler.census()
+    }
+
+    /// Stops a sequence, which keeps its place, or goes on with it: for readers that are slower than the model.
+    pub fn pause(&mut self, request: RequestId, is_paused: bool) {
+        self.scheduler.pause(request, is_paused);
+    }
+
+    /// Forgets cached prefixes that nobody uses; returns how many blocks that freed.
+    pub fn flush_prefix_cache(&mut self) -> usize {
+        self.scheduler.flush()
     }
 
     fn check(&self, request: &TextRequest) -> Result<(), EngineError> {
@@ -181,124 +192,106 @@ impl LlmEngine {
         Ok(())
     }
 
-    /// Ends what was cancelled and starts the next request if there is room.
-    fn schedule(&mut self, events: &mut Vec<Event>) {
-        for id in std::mem::take(&mut self.cancelled) {
-            if let Some(at) = self.queue.iter().position(|(queued, _)| *queued == id) {
-                self.queue.remove(at);
-                events.push(finished(
-                    id,
-                    FinishReason::Cancelled,
-                    String::new(),
-                    Usage::default(),
-                ));
-            } else if self
-                .active
-                .as_ref()
-                .is_some_and(|sequence| sequence.id == id)
-            {
-                let sequence = self.active.take().expect("just seen");
-                self.end(sequence, FinishReason::Cancelled, events);
-            }
-        }
-        if self.active.is_none() {
-            self.active = self
-                .queue
-                .pop_front()
-                .map(|(id, request)| Sequence::new(id, request));
-        }
-    }
-
-    fn end(&mut self, mut sequence: Sequence, reason: FinishReason, events: &mut Vec<Event>) {
-        let bytes = sequence.blocks.blocks().len() * carnot_kernels::kv::BLOCK_TOKENS;
-        memory(
-            self.sites.cache,
-            -((bytes as u64 * self.model.kv_token_bytes()).cast_signed()),
-        );
-        self.pool.release(&mut sequence.blocks);
-        let usage = sequence.usage();
-        let text = if reason == FinishReason::Stop {
-            String::new()
-        } else {
-            sequence.decoder.finish()
-        };
-        events.push(finished(sequence.id, reason, text, usage));
-    }
-
-    /// Runs the model on the sequence's next tokens; returns how many, and whether logits for the next token came of it.
-    fn advance(&mut self, sequence: &mut Sequence) -> Result<(usize, bool), Error> {
-        let last = sequence.tokens.len().min(sequence.cached + self.chunk);
-        let before = sequence.blocks.blocks().len();
-        self.pool.grow(&mut sequence.blocks, last)?;
-        let grown = (sequence.blocks.blocks().len() - before) * carnot_kernels::kv::BLOCK_TOKENS;
-        if grown > 0 {
-            memory(
-                self.sites.cache,
-                (grown as u64 * self.model.kv_token_bytes()).cast_signed(),
-            );
-        }
-        let tokens = &sequence.tokens[sequence.cached..last];
-        let complete = last == sequence.tokens.len();
-        let rows = [tokens.len() - 1];
-        let spans = [BatchSpan {
-            tokens,
-            position: sequence.cached,
-            blocks: sequence.blocks.blocks(),
-        }];
-        let logits: &[usize] = if complete { &rows } else { &[] };
+    /// Runs the model on all chunks of a step; the logits that are wanted are then the model's.
+    fn compute(&mut self, chunks: &[Chunk]) {
+        let mut rows = 0;
+        let mut wanted = Vec::new();
+        let spans: Vec<BatchSpan<'_>> = chunks
+            .iter()
+            .map(|chunk| {
+                rows += chunk.positions.len();
+                wanted.extend(chunk.samples.then(|| rows - 1));
+                BatchSpan {
+                    tokens: &self.scheduler.tokens(chunk.id)[chunk.positions.clone()],
+                    position: chunk.positions.start,
+                    blocks: self.scheduler.blocks(chunk.id),
+                }
+            })
+            .collect();
         self.model.forward(Batch {
             spans: &spans,
-            logits,
+            logits: &wanted,
         });
-        let count = tokens.len();
-        sequence.cached = last;
-        Ok((count, complete))
     }
 
-    /// Samples a token, tells it, and says why the sequence ends if it does.
+    /// Samples a token from the `row`-th logits, tells it, and says why the sequence ends if it does.
     fn generate(
         &mut self,
-        sequence: &mut Sequence,
+        id: RequestId,
+        row: usize,
         events: &mut Vec<Event>,
     ) -> Option<FinishReason> {
+        let live = self.live.get_mut(&id).expect("what is planned is live");
+        if live.request.max_tokens == 0 {
+            return Some(FinishReason::Length);
+        }
         let sampling = span(self.sites.sampling);
         let token = {
             let (compute, logits) = self.model.compute_and_logits();
-            sequence.sampler.sample(compute, logits)
+            let vocabulary = self.info.vocabulary;
+            let logits = &mut logits[row * vocabulary..(row + 1) * vocabulary];
+            live.sampler.sample(compute, logits)
         };
         sampling.end();
         let _detokenize = span(self.sites.detokenize);
-        sequence.tokens.push(token);
-        let ended = !sequence.request.ignore_eos && self.tokenizer.eos().contains(&token);
+        let may_go_on = self.scheduler.push(id, token);
+        let ended = !live.request.ignore_eos && self.tokenizer.eos().contains(&token);
         let bytes = if ended {
             None
         } else {
             self.tokenizer.token_bytes(token)
         };
-        let piece = sequence.decoder.push(&bytes.unwrap_or_default());
+        let mut piece = live.decoder.push(&bytes.unwrap_or_default());
+        if ended {
+            piece.text += &live.decoder.finish();
+        }
         events.push(Event::Token {
-            request: sequence.id,
+            request: id,
             token,
             text: piece.text,
         });
-        let generated = sequence.usage().generated_tokens;
         if ended || piece.stopped {
-            let held = if ended {
-                sequence.decoder.finish()
-            } else {
-                String::new()
-            };
-            if let (false, Some(Event::Token { text, .. })) = (held.is_empty(), events.last_mut()) {
-                text.push_str(&held);
-            }
             Some(FinishReason::Stop)
-        } else if generated >= sequence.request.max_tokens
-            || sequence.tokens.len() >= self.info.context_length
-        {
-            Some(FinishReason::Length)
         } else {
-            None
+            (!may_go_on).then_some(FinishReason::Length)
         }
+    }
+
+    fn prompt_tokens(&self, id: RequestId) -> usize {
+        let live = self.live.get(&id);
+        live.map_or(0, |live| live.request.prompt.len())
+    }
+
+    /// Ends a request that the scheduler has forgotten, or is about to.
+    fn end(&mut self, id: RequestId, reason: FinishReason, usage: Usage, events: &mut Vec<Event>) {
+        let Some(mut live) = self.live.remove(&id) else {
+            return;
+        };
+        let text = if reason == FinishReason::Stop {
+            String::new()
+        } else {
+            live.decoder.finish()
+        };
+        events.push(Event::Finished {
+            request: id,
+            reason,
+            text,
+            usage,
+        });
+    }
+
+    /// Tells the probe by how much the keys and values grew.
+    fn tell_memory(&mut self) {
+        let census = self.scheduler.census();
+        let blocks = census.blocks - census.free_blocks;
+        let tokens = (blocks as i64 - self.told_blocks as i64) * BLOCK_TOKENS as i64;
+        if tokens != 0 {
+            memory(
+                self.sites.cache,
+                tokens * self.model.kv_token_bytes().cast_signed(),
+            );
+        }
+        self.told_blocks = blocks;
     }
 }
 
@@ -307,91 +300,95 @@ impl TextEngine for LlmEngine {
         &self.info
     }
 
-    fn submit(&mut self, request: TextRequest) -> Result<RequestId, EngineError> {
+    fn submit(&mut self, request: TextRequest, now: Duration) -> Result<RequestId, EngineError> {
         self.check(&request)?;
-        let id = RequestId(self.next_id);
-        self.next_id += 1;
-        self.queue.push_back((id, request));
+        let job = Job {
+            prompt: request.prompt.clone(),
+            max_tokens: request.max_tokens,
+            tenant: Arc::clone(&request.tenant),
+            priority: request.priority,
+            deadline: request.deadline,
+        };
+        let id = self.scheduler.submit(job, now);
+        let live = Live {
+            sampler: Sampler::new(request.sampling, &request.prompt),
+            decoder: StreamDecoder::new(request.stop.clone()),
+            request,
+        };
+        self.live.insert(id, live);
         Ok(id)
     }
 
     fn cancel(&mut self, request: RequestId) {
-        self.cancelled.push(request);
+        self.scheduler.cancel(request);
     }
 
-    fn step(&mut self, events: &mut Vec<Event>) -> Result<StepOutcome, EngineError> {
-        self.schedule(events);
-        let Some(mut sequence) = self.active.take() else {
-            return Ok(StepOutcome::default());
-        };
-        let mut step = span(self.sites.step).request(sequence.id.0 as u32);
-        let was_prefill = sequence.cached < sequence.request.prompt.len();
-        let (count, complete) = match self.advance(&mut sequence) {
-            Ok(advanced) => advanced,
-            Err(error) => {
-                self.end(sequence, FinishReason::Length, events);
-                return Err(EngineError::Engine(Box::new(error)));
+    fn step(&mut self, now: Duration, events: &mut Vec<Event>) -> Result<StepOutcome, EngineError> {
+        let step = self.scheduler.plan(now);
+        for ended in step.dropped {
+            let reason = match ended.why {
+                Dropped::Cancelled => FinishReason::Cancelled,
+                Dropped::Late => FinishReason::TimedOut,
+            };
+            let prompt = self.prompt_tokens(ended.id);
+            let usage = usage(prompt, ended.generated, ended.account);
+            self.end(ended.id, reason, usage, events);
+        }
+        let mut outcome = StepOutcome::default();
+        if step.chunks.is_empty() {
+            self.tell_memory();
+            return Ok(outcome);
+        }
+        let rows: usize = step.chunks.iter().map(|chunk| chunk.positions.len()).sum();
+        let mut timed = span(self.sites.step);
+        if let [only] = step.chunks.as_slice() {
+            timed = timed.request(only.id.0 as u32);
+        }
+        timed.set_tokens(rows as u32);
+        self.tell_memory();
+        for copy in &step.copies {
+            self.model.copy_block(copy.from.number(), copy.to);
+        }
+        self.compute(&step.chunks);
+        let mut row = 0;
+        for chunk in step.chunks {
+            self.scheduler.computed(&chunk);
+            if chunk.is_prefill {
+                outcome.prefill_tokens += chunk.positions.len();
             }
-        };
-        step.set_tokens(count as u32);
-        let mut outcome = StepOutcome {
-            prefill_tokens: if was_prefill { count } else { 0 },
-            decode_tokens: 0,
-        };
-        if !complete {
-            self.active = Some(sequence);
-            return Ok(outcome);
-        }
-        if was_prefill {
-            events.push(Event::Prefilled {
-                request: sequence.id,
-                tokens: sequence.request.prompt.len(),
-            });
-        }
-        if sequence.request.max_tokens == 0 {
-            self.end(sequence, FinishReason::Length, events);
-            return Ok(outcome);
-        }
-        outcome.decode_tokens = 1;
-        match self.generate(&mut sequence, events) {
-            Some(reason) => self.end(sequence, reason, events),
-            None => self.active = Some(sequence),
+            if !chunk.samples {
+                continue;
+            }
+            let prompt = self.prompt_tokens(chunk.id);
+            if chunk.positions.end == prompt {
+                events.push(Event::Prefilled {
+                    request: chunk.id,
+                    tokens: prompt,
+                });
+            }
+            let ended = self.generate(chunk.id, row, events);
+            row += 1;
+            let generated = self.scheduler.generated(chunk.id);
+            outcome.decode_tokens += usize::from(self.live[&chunk.id].request.max_tokens > 0);
+            if let Some(reason) = ended {
+                let account = self.scheduler.account(chunk.id);
+                self.scheduler.finish(chunk.id);
+                self.end(chunk.id, reason, usage(prompt, generated, account), events);
+            }
         }
         Ok(outcome)
     }
 
     fn is_idle(&self) -> bool {
-        self.active.is_none() && self.queue.is_empty()
+        self.scheduler.is_idle()
     }
 }
 
-impl Sequence {
-    fn new(id: RequestId, request: TextRequest) -> Self {
-        Self {
-            id,
-            tokens: request.prompt.clone(),
-            cached: 0,
-            blocks: BlockTable::default(),
-            sampler: Sampler::new(request.sampling, &request.prompt),
-            decoder: StreamDecoder::new(request.stop.clone()),
-            request,
-        }
-    }
-
-    fn usage(&self) -> Usage {
-        let prompt_tokens = self.request.prompt.len();
-        Usage {
-            prompt_tokens,
-            generated_tokens: self.tokens.len() - prompt_tokens,
-        }
-    }
-}
-
-fn finished(request: RequestId, reason: FinishReason, text: String, usage: Usage) -> Event {
-    Event::Finished {
-        request,
-        reason,
-        text,
-        usage,
+fn usage(prompt_tokens: usize, generated_tokens: usize, account: Account) -> Usage {
+    Usage {
+        prompt_tokens,
+        cached_tokens: account.reused,
+        recomputed_tokens: account.recomputed,
+        generated_tokens,
     }
 }

@@ -11,14 +11,6 @@ pub enum Error {
     /// The file is not one that runs here.
     #[error(transparent)]
     Format(#[from] carnot_formats::Error),
-    /// The keys and values of the sequences do not fit.
-    #[error("the K/V cache has {free} free blocks of 16 tokens, the step needs {needed}")]
-    CacheFull {
-        /// Blocks that are free.
-        free: usize,
-        /// Blocks that the step needs.
-        needed: usize,
-    },
     /// Loading would take more memory than there is.
     #[error("loading {file} needs {need}, available are {}", Bytes(*.available))]
     Memory {

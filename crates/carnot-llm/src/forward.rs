@@ -10,7 +10,6 @@
 use std::sync::Arc;
 
 use carnot_formats::{ModelConfig, ModelFile, RopeStyle};
-use carnot_kernels::kv::BLOCK_TOKENS;
 use carnot_kernels::{Activations, Compute, Forms, KvLayer, KvShape, Product, Rotation, Span};
 use carnot_probe::SiteId;
 
@@ -155,6 +154,13 @@ impl Model {
         self.output(batch.logits, &mut space);
         self.space = space;
         &mut self.space.logits
+    }
+
+    /// Makes block `to` of every layer hold the keys and values of block `from`.
+    pub fn copy_block(&mut self, from: u32, to: u32) {
+        self.cache
+            .iter_mut()
+            .for_each(|layer| layer.copy_block(from, to));
     }
 
     /// The kernels, and the logits of the last forward pass.
@@ -535,9 +541,4 @@ fn attention_work(spans: &[Span<'_>], heads: usize, shape: KvShape) -> Work {
         work.bytes += (shape.token_bytes() * read) as u64;
     }
     work
-}
-
-/// Blocks that `tokens` tokens need.
-pub(crate) fn blocks_for(tokens: usize) -> usize {
-    tokens.div_ceil(BLOCK_TOKENS)
 }

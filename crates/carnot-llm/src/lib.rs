@@ -10,23 +10,27 @@
 //!
 //! No socket, no environment, no wall clock: time is what the probe records.
 
+mod blocks;
 mod engine;
 mod error;
 mod forward;
 mod head_padding;
 mod instrument;
-mod kv_pool;
 mod memory_need;
 pub mod perplexity;
+mod prefix_cache;
 mod sampler;
+pub mod scheduler;
+pub mod simulator;
 mod stream_decoder;
 mod weights;
 
+pub use blocks::{Block, BlockPool, BlockTable};
 pub use engine::{EngineOptions, LlmEngine};
 pub use error::Error;
 pub use forward::{Batch, BatchSpan, Model};
-pub use kv_pool::{BlockTable, KvPool};
 pub use memory_need::{MemoryNeed, StepSize};
+pub use prefix_cache::{Eviction, Pin, PrefixCache, PrefixMatch};
 pub use sampler::Sampler;
 pub use stream_decoder::StreamDecoder;
 pub use weights::Weights;

@@ -10,7 +10,7 @@ use carnot_kernels::Layout;
 use carnot_kernels::kv::BLOCK_TOKENS;
 
 use crate::Error;
-use crate::forward::blocks_for;
+use crate::blocks::blocks_for;
 use crate::head_padding::cached_shape;
 
 /// Output rows of a panel of packed weights.

@@ -23,6 +23,7 @@ pub fn execute(arguments: &RunArguments, printer: &Printer) -> anyhow::Result<()
         sampling: (&arguments.sampling).into(),
         stop: arguments.stop.clone(),
         ignore_eos: arguments.ignore_eos,
+        ..TextRequest::default()
     };
     let generation = generate(&mut engine, request, |text| Ok(printer.result(text)?))?;
     printer.result("\n")?;

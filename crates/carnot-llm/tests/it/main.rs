@@ -11,6 +11,8 @@ mod goldens;
 mod memory;
 mod perplexity;
 mod requests;
+mod scheduling;
+mod serving;
 mod tiny;
 
 use std::path::PathBuf;

@@ -1,13 +1,18 @@
 //! The engine as its users see it: requests in, events out.
 
+use std::time::Duration;
+
 use carnot_engine::{
     EngineError, Event, FinishReason, RequestId, Sampling, TextEngine, TextRequest, Usage,
 };
 use carnot_kernels::InstructionSet;
+use carnot_llm::scheduler::Policy;
 use carnot_llm::{EngineOptions, LlmEngine};
 
 use crate::{embedded, instruction_sets};
 
+/// The time, where it does not matter.
+const NOW: Duration = Duration::ZERO;
 const PROMPT: &str = "def read_lines(path):\n";
 
 fn engine_with(options: EngineOptions) -> LlmEngine {
@@ -18,9 +23,22 @@ fn engine() -> LlmEngine {
     engine_with(EngineOptions {
         threads: 2,
         context: 256,
-        prefill_chunk: 8,
+        policy: chunks_of(8),
         ..EngineOptions::default()
     })
+}
+
+fn chunks_of(max_prompt_tokens: usize) -> Policy {
+    Policy {
+        max_prompt_tokens,
+        ..Policy::default()
+    }
+}
+
+/// Blocks that no sequence holds; what is cached is given up when it is needed.
+fn unused_blocks(engine: &LlmEngine) -> usize {
+    let census = engine.census();
+    census.free_blocks + census.cached_blocks
 }
 
 fn request(engine: &LlmEngine, prompt: &str, max_tokens: usize) -> TextRequest {
@@ -68,17 +86,17 @@ impl Outcome {
 }
 
 fn run(engine: &mut LlmEngine, request: TextRequest) -> Outcome {
-    let before = engine.free_blocks();
-    engine.submit(request).unwrap();
+    let before = unused_blocks(&engine);
+    engine.submit(request, NOW).unwrap();
     let outcome = finish(engine);
-    assert_eq!(engine.free_blocks(), before, "every block came back");
+    assert_eq!(unused_blocks(&engine), before, "every block came back");
     outcome
 }
 
 fn finish(engine: &mut LlmEngine) -> Outcome {
     let (mut events, mut outcome) = (Vec::new(), Outcome::default());
     while !engine.is_idle() {
-        engine.step(&mut events).unwrap();
+        engine.step(NOW, &mut events).unwrap();
     }
     for event in events {
         outcome.add(event);
@@ -118,6 +136,7 @@ fn a_request_tells_its_whole_story() {
     let usage = Usage {
         prompt_tokens,
         generated_tokens: 12,
+        ..Usage::default()
     };
     assert_eq!(outcome.end, Some((FinishReason::Length, usage)));
     let whole = engine.tokenizer().decode(&outcome.tokens, true).unwrap();
@@ -126,9 +145,9 @@ fn a_request_tells_its_whole_story() {
 
 #[test]
 fn chunks_of_prefill_do_not_change_the_text() {
-    let of = |prefill_chunk| {
+    let of = |max_prompt_tokens| {
         let mut engine = engine_with(EngineOptions {
-            prefill_chunk,
+            policy: chunks_of(max_prompt_tokens),
             ..EngineOptions::default()
         });
         let request = request(&engine, &PROMPT.repeat(6), 24);
@@ -229,18 +248,18 @@ fn a_sequence_ends_where_its_context_does() {
 #[test]
 fn cancelling_gives_everything_back_at_any_time() {
     let mut engine = engine();
-    let baseline = engine.free_blocks();
+    let baseline = unused_blocks(&engine);
     let long = request(&engine, &PROMPT.repeat(8), 64);
     let prefill_steps = long.prompt.len().div_ceil(8);
     for steps in [0, 1, prefill_steps - 1, prefill_steps, prefill_steps + 5] {
         let mut events = Vec::new();
-        let id = engine.submit(long.clone()).unwrap();
+        let id = engine.submit(long.clone(), NOW).unwrap();
         for _ in 0..steps {
-            engine.step(&mut events).unwrap();
+            engine.step(NOW, &mut events).unwrap();
         }
-        assert_eq!(engine.free_blocks() < baseline, steps > 0);
+        assert_eq!(unused_blocks(&engine) < baseline, steps > 0);
         engine.cancel(id);
-        engine.step(&mut events).unwrap();
+        engine.step(NOW, &mut events).unwrap();
         assert!(
             matches!(
                 events.last(),
@@ -251,7 +270,7 @@ fn cancelling_gives_everything_back_at_any_time() {
             ),
             "after {steps} steps: {events:?}"
         );
-        assert!(engine.is_idle() && engine.free_blocks() == baseline);
+        assert!(engine.is_idle() && unused_blocks(&engine) == baseline);
     }
 }
 
@@ -260,7 +279,7 @@ fn cancelling_what_is_not_there_does_nothing() {
     let mut engine = engine();
     engine.cancel(RequestId(99));
     let short = request(&engine, PROMPT, 4);
-    let done = engine.submit(short.clone()).unwrap();
+    let done = engine.submit(short.clone(), NOW).unwrap();
     assert_eq!(finish(&mut engine).tokens.len(), 4);
     engine.cancel(done);
     assert_eq!(run(&mut engine, short).tokens.len(), 4);
@@ -270,11 +289,11 @@ fn cancelling_what_is_not_there_does_nothing() {
 fn requests_wait_their_turn_and_a_waiting_one_can_be_cancelled() {
     let mut engine = engine();
     let short = request(&engine, PROMPT, 3);
-    let ids = [0; 3].map(|_| engine.submit(short.clone()).unwrap());
+    let ids = [0; 3].map(|_| engine.submit(short.clone(), NOW).unwrap());
     engine.cancel(ids[1]);
     let mut events = Vec::new();
     while !engine.is_idle() {
-        engine.step(&mut events).unwrap();
+        engine.step(NOW, &mut events).unwrap();
     }
     let ends: Vec<(RequestId, FinishReason)> = events
         .iter()
@@ -297,6 +316,7 @@ fn requests_wait_their_turn_and_a_waiting_one_can_be_cancelled() {
 fn bad_requests_are_refused_and_the_engine_goes_on() {
     let mut engine = engine();
     let good = request(&engine, PROMPT, 4);
+    run(&mut engine, good.clone());
     let expected = run(&mut engine, good.clone());
     let vocabulary = engine.model().vocabulary as u32;
     let with = |prompt| TextRequest {
@@ -318,7 +338,7 @@ fn bad_requests_are_refused_and_the_engine_goes_on() {
         },
     ];
     for request in bad {
-        let error = engine.submit(request).unwrap_err();
+        let error = engine.submit(request, NOW).unwrap_err();
         assert!(
             matches!(
                 error,
@@ -345,7 +365,7 @@ fn an_engine_without_work_does_nothing() {
         ..EngineOptions::default()
     });
     let mut events = Vec::new();
-    let outcome = engine.step(&mut events).unwrap();
+    let outcome = engine.step(NOW, &mut events).unwrap();
     assert_eq!((outcome.prefill_tokens, outcome.decode_tokens), (0, 0));
     assert!(events.is_empty() && engine.is_idle());
 }
