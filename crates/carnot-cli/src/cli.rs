@@ -24,6 +24,8 @@ pub struct Cli {
 pub enum Command {
     /// Continue a prompt, or answer a message, and stream the text
     Run(RunArguments),
+    /// Serve models over HTTP, with the interface that OpenAI's clients speak
+    Serve(ServeArguments),
     /// Run a model and see where every millisecond went, beside what the machine allows
     Profile(ProfileArguments),
     /// Measure what this machine allows: bandwidth, arithmetic, caches, the cost of a barrier and of a span
@@ -61,6 +63,91 @@ pub struct ModelArguments {
     /// Force the kernels of an instruction set: scalar, avx2, avx-vnni, avx-512-vnni [default: the best]
     #[arg(long, env = "CARNOT_INSTRUCTION_SET", value_name = "SET")]
     pub instruction_set: Option<InstructionSet>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  carnot serve
+  carnot serve model.gguf --port 9000 --cache-tokens 65536
+  curl localhost:8080/v1/completions -d '{\"prompt\": \"def fibonacci(n):\", \"max_tokens\": 32}'")]
+pub struct ServeArguments {
+    /// GGUF files, safetensors files, or directories with config.json; the embedded model if none is given
+    pub models: Vec<PathBuf>,
+
+    /// Address to listen on; 0.0.0.0 for all
+    #[arg(long, env = "CARNOT_HOST", default_value = "127.0.0.1")]
+    pub host: String,
+    /// Port to listen on; 0 for any that is free
+    #[arg(long, env = "CARNOT_PORT", default_value_t = 8080)]
+    pub port: u16,
+    /// Worker threads of each model [default: the cores that this process may use]
+    #[arg(short, long, env = "CARNOT_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Most tokens of a sequence, at most the model's own limit
+    #[arg(long, env = "CARNOT_CONTEXT", default_value_t = 8192, value_parser = positive)]
+    pub context: usize,
+    /// Tokens that keys and values have room for, all sequences and kept prefixes together [default: four contexts]
+    #[arg(long, value_name = "TOKENS", value_parser = positive)]
+    pub cache_tokens: Option<usize>,
+    /// Force the kernels of an instruction set: scalar, avx2, avx-vnni, avx-512-vnni [default: the best]
+    #[arg(long, env = "CARNOT_INSTRUCTION_SET", value_name = "SET")]
+    pub instruction_set: Option<InstructionSet>,
+
+    #[command(flatten)]
+    pub scheduling: SchedulingArguments,
+    #[command(flatten)]
+    pub limits: LimitArguments,
+}
+
+/// Which requests run, and for how long at a time.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Scheduling")]
+pub struct SchedulingArguments {
+    /// Most sequences that run at once
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = positive)]
+    pub parallel: usize,
+    /// What running sequences may wait for their next token while prompts come in [default: 1.75 times what they wait alone]
+    #[arg(long, value_name = "MS")]
+    pub inter_token_ms: Option<u64>,
+    /// Do not keep prefixes for later requests
+    #[arg(long)]
+    pub no_prefix_cache: bool,
+}
+
+/// Who is let in, and how much of it.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitArguments {
+    /// A key that opens the server, TENANT:KEY or KEY; may be given several times [default: open to everybody]
+    #[arg(
+        long = "api-key",
+        value_name = "KEY",
+        env = "CARNOT_API_KEYS",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    pub api_keys: Vec<String>,
+    /// Most requests that wait for a place
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = positive)]
+    pub max_queue: usize,
+    /// Most prompt tokens that wait for a place
+    #[arg(long, value_name = "N", default_value_t = 262_144, value_parser = positive)]
+    pub max_queue_tokens: usize,
+    /// How long a request may wait for a place
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub queue_seconds: u64,
+    /// How long a request may take in all
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub request_seconds: u64,
+    /// Most requests of one key that wait or run
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = positive)]
+    pub max_per_key: usize,
+    /// Largest body of a request
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = positive)]
+    pub max_body: usize,
+    /// How long requests may take to end after the server was asked to
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub drain_seconds: u64,
 }
 
 /// How tokens are chosen.

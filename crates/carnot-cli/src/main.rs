@@ -32,6 +32,7 @@ fn main() -> ExitCode {
     let printer = Printer::new();
     let result = match cli.command {
         Command::Run(arguments) => commands::run::execute(&arguments, &printer),
+        Command::Serve(arguments) => commands::serve::execute(&arguments, &printer),
         Command::Profile(arguments) => commands::profile::execute(&arguments, &printer),
         Command::Machine(arguments) => commands::machine::execute(&arguments, &printer),
         Command::Perplexity(arguments) => commands::perplexity::execute(&arguments, &printer),

@@ -45,15 +45,26 @@ pub struct Loaded {
 
 /// Loads the engine that the arguments describe, with a progress bar.
 pub fn load(arguments: &ModelArguments, printer: &Printer) -> anyhow::Result<Loaded> {
-    let file = open(arguments.model.as_deref())?;
     let (options, mut warnings) = options(
         arguments.threads,
         arguments.context,
         arguments.instruction_set,
         printer,
     );
+    let engine = load_with(arguments.model.as_deref(), &options, printer)?;
+    warnings.extend(engine.loaded().notes());
+    Ok(Loaded { engine, warnings })
+}
+
+/// Loads the model at `path`, or the embedded one, with a progress bar.
+pub fn load_with(
+    path: Option<&Path>,
+    options: &EngineOptions,
+    printer: &Printer,
+) -> anyhow::Result<LlmEngine> {
+    let file = open(path)?;
     let bar = printer.progress("loading", Unit::Steps);
-    let engine = LlmEngine::load(file, &options, |done, total| {
+    let engine = LlmEngine::load(file, options, |done, total| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);
     });
@@ -61,9 +72,8 @@ pub fn load(arguments: &ModelArguments, printer: &Printer) -> anyhow::Result<Loa
     let engine = engine.map_err(advised)?;
     for note in engine.loaded().notes() {
         printer.note(&format!("carnot: {note}"));
-        warnings.push(note);
     }
-    Ok(Loaded { engine, warnings })
+    Ok(engine)
 }
 
 /// Says what to change where memory does not suffice.

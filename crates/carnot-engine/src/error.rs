@@ -29,6 +29,12 @@ pub enum EngineError {
         /// Most tokens of a sequence.
         context: usize,
     },
+    /// The model was made for no conversation.
+    #[error("{model} has no chat template")]
+    NoChatTemplate {
+        /// The model's name.
+        model: String,
+    },
     /// A parameter is out of its range.
     #[error("{name}: expected {expected}, got {got}")]
     InvalidParameter {

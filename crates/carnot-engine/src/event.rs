@@ -6,6 +6,13 @@ use crate::RequestId;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
+    /// The request has got its place: it waits no more.
+    Started {
+        /// Whose.
+        request: RequestId,
+        /// Tokens of its prompt that do not have to be computed.
+        cached_tokens: usize,
+    },
     /// The whole prompt has been processed.
     Prefilled {
         /// Whose.
@@ -21,6 +28,8 @@ pub enum Event {
         token: u32,
         /// The text that is certain now: whole characters, not part of a stop text. Often one token's, sometimes empty.
         text: String,
+        /// How likely it was, if that was asked for.
+        logprobs: Option<Box<TokenLogprobs>>,
     },
     /// The request has ended; it is forgotten.
     Finished {
@@ -33,6 +42,15 @@ pub enum Event {
         /// What it took.
         usage: Usage,
     },
+}
+
+/// Natural logarithms of the probabilities that the model gave, before anything that the request asked for changed them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TokenLogprobs {
+    /// Of the token that was generated.
+    pub chosen: f32,
+    /// Of the likeliest tokens, these first.
+    pub top: Vec<(u32, f32)>,
 }
 
 /// Why a request ended.

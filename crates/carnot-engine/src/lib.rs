@@ -26,14 +26,17 @@
 //! }
 //! ```
 
+mod codec;
 mod error;
 mod event;
 mod request;
 
+pub use codec::{ChatMessage, TextCodec};
 pub use error::EngineError;
-pub use event::{Event, FinishReason, StepOutcome, Usage};
-pub use request::{DEFAULT_PRIORITY, RequestId, Sampling, TextRequest};
+pub use event::{Event, FinishReason, StepOutcome, TokenLogprobs, Usage};
+pub use request::{DEFAULT_PRIORITY, MAX_PRIORITY, RequestId, Sampling, TextRequest};
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An engine that continues token sequences.
@@ -41,11 +44,23 @@ pub trait TextEngine {
     /// What it runs.
     fn model(&self) -> &ModelInfo;
 
+    /// How text becomes tokens, and tokens text; usable from any thread.
+    fn codec(&self) -> Arc<dyn TextCodec>;
+
     /// Takes a request at the time `now`, or says at once why it can never be served.
     fn submit(&mut self, request: TextRequest, now: Duration) -> Result<RequestId, EngineError>;
 
     /// Gives a request up in whatever state it is; nothing happens if it is unknown or finished.
     fn cancel(&mut self, request: RequestId);
+
+    /// Stops a request, which keeps its place, or goes on with it: for readers that are slower than the model.
+    fn pause(&mut self, request: RequestId, is_paused: bool);
+
+    /// What waits, runs and is kept at the moment.
+    fn census(&self) -> Census;
+
+    /// Forgets kept prefixes that no request uses; returns how many blocks that freed.
+    fn flush_prefix_cache(&mut self) -> usize;
 
     /// Does one step (a chunk of prefill, a token of decode, or both for several requests) and appends what happened.
     ///
@@ -74,4 +89,25 @@ pub struct ModelInfo {
     pub vocabulary: usize,
     /// Most tokens of a sequence, prompt and continuation together.
     pub context_length: usize,
+}
+
+/// What an engine has at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Requests that have a place.
+    pub running: usize,
+    /// Requests that wait for one.
+    pub waiting: usize,
+    /// Tokens of those that wait.
+    pub waiting_tokens: usize,
+    /// Blocks of keys and values in all.
+    pub blocks: usize,
+    /// Blocks that hold nothing.
+    pub free_blocks: usize,
+    /// Blocks that only kept prefixes hold, and that are given up when they are needed.
+    pub cached_blocks: usize,
+    /// Tokens of kept prefixes.
+    pub cached_tokens: usize,
+    /// Requests that had to make room for others, so far.
+    pub preemptions: u64,
 }

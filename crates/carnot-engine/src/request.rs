@@ -20,8 +20,16 @@ pub struct TextRequest {
     pub sampling: Sampling,
     /// Texts that end the generation; they are not part of the output.
     pub stop: Vec<String>,
+    /// Tokens that end the generation, beside the model's own; they are not part of the text.
+    pub stop_tokens: Vec<u32>,
     /// Whether generation goes on past the model's own end-of-text tokens.
     pub ignore_eos: bool,
+    /// Tokens that are generated before any that ends the generation may come.
+    pub min_tokens: usize,
+    /// Added to the logits of tokens.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// Whether the logarithms of probabilities are told with each token, and those of how many of the likeliest beside it.
+    pub logprobs: Option<usize>,
     /// From 0 to 10; 10 goes first.
     pub priority: u8,
     /// Whose request it is. Tenants take turns, and one's cached prompts are nothing to another.
@@ -32,6 +40,8 @@ pub struct TextRequest {
 
 /// The priority of a request that asks for none.
 pub const DEFAULT_PRIORITY: u8 = 5;
+/// The priority that goes first.
+pub const MAX_PRIORITY: u8 = 10;
 
 impl Default for TextRequest {
     fn default() -> Self {
@@ -40,11 +50,41 @@ impl Default for TextRequest {
             max_tokens: 256,
             sampling: Sampling::default(),
             stop: Vec::new(),
+            stop_tokens: Vec::new(),
             ignore_eos: false,
+            min_tokens: 0,
+            logit_bias: Vec::new(),
+            logprobs: None,
             priority: DEFAULT_PRIORITY,
             tenant: Arc::default(),
             deadline: None,
         }
+    }
+}
+
+impl TextRequest {
+    /// Checks everything that can be checked without a model.
+    pub fn validate(&self) -> Result<(), EngineError> {
+        self.sampling.validate()?;
+        if self.prompt.is_empty() {
+            return Err(EngineError::EmptyPrompt);
+        }
+        if self.priority > MAX_PRIORITY {
+            return Err(EngineError::InvalidParameter {
+                name: "priority",
+                expected: "a number from 0 to 10",
+                got: self.priority.to_string(),
+            });
+        }
+        let bad = self.logit_bias.iter().find(|(_, bias)| bias.is_nan());
+        if let Some((token, bias)) = bad {
+            return Err(EngineError::InvalidParameter {
+                name: "logit_bias",
+                expected: "numbers",
+                got: format!("{bias} for token {token}"),
+            });
+        }
+        Ok(())
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carnot_engine::{
-    EngineError, Event, FinishReason, ModelInfo, RequestId, StepOutcome, TextEngine, TextRequest,
-    Usage,
+    Census, EngineError, Event, FinishReason, ModelInfo, RequestId, StepOutcome, TextCodec,
+    TextEngine, TextRequest, Usage,
 };
 use carnot_formats::{ModelFile, Tokenizer};
 use carnot_kernels::kv::BLOCK_TOKENS;
@@ -14,9 +14,11 @@ use carnot_kernels::{Compute, InstructionSet, Tuning};
 use carnot_probe::{Kind, SiteId, memory, site, span};
 
 use crate::blocks::blocks_for;
+use crate::codec::Codec;
 use crate::forward::{Batch, BatchSpan, Model};
 use crate::memory_need::{MemoryNeed, StepSize};
-use crate::scheduler::{Account, Census, Chunk, Dropped, Job, Policy, Scheduler};
+use crate::sampler::Rules;
+use crate::scheduler::{Account, Chunk, Dropped, Job, Policy, Scheduler};
 use crate::{Error, Sampler, StreamDecoder};
 
 /// How an engine is set up.
@@ -70,6 +72,7 @@ struct EngineSites {
 pub struct LlmEngine {
     model: Model,
     tokenizer: Arc<Tokenizer>,
+    codec: Arc<dyn TextCodec>,
     info: ModelInfo,
     scheduler: Scheduler,
     live: HashMap<RequestId, Live>,
@@ -119,6 +122,7 @@ impl LlmEngine {
         let set = options.instruction_set.unwrap_or_else(InstructionSet::best);
         let compute =
             Compute::with_instruction_set(options.threads, set).tuned(set, options.tuning);
+        let codec = Codec::new(Arc::clone(&tokenizer), file.chat_template()?, &info.name);
         let model = Model::load(file, compute, blocks, progress)?;
         memory(
             site("weights", Kind::Memory),
@@ -127,6 +131,7 @@ impl LlmEngine {
         Ok(Self {
             model,
             tokenizer,
+            codec: Arc::new(codec),
             info,
             scheduler,
             live: HashMap::new(),
@@ -150,26 +155,8 @@ impl LlmEngine {
         &self.model
     }
 
-    /// What waits, runs and is cached at the moment.
-    pub fn census(&self) -> Census {
-        self.scheduler.census()
-    }
-
-    /// Stops a sequence, which keeps its place, or goes on with it: for readers that are slower than the model.
-    pub fn pause(&mut self, request: RequestId, is_paused: bool) {
-        self.scheduler.pause(request, is_paused);
-    }
-
-    /// Forgets cached prefixes that nobody uses; returns how many blocks that freed.
-    pub fn flush_prefix_cache(&mut self) -> usize {
-        self.scheduler.flush()
-    }
-
     fn check(&self, request: &TextRequest) -> Result<(), EngineError> {
-        request.sampling.validate()?;
-        if request.prompt.is_empty() {
-            return Err(EngineError::EmptyPrompt);
-        }
+        request.validate()?;
         let vocabulary = self.info.vocabulary;
         if let Some(position) = request
             .prompt
@@ -190,6 +177,21 @@ impl LlmEngine {
             });
         }
         Ok(())
+    }
+
+    fn rules(&self, request: &TextRequest) -> Rules {
+        let eos = if request.ignore_eos {
+            &[]
+        } else {
+            self.tokenizer.eos()
+        };
+        Rules {
+            sampling: request.sampling,
+            bias: request.logit_bias.clone(),
+            ends: [eos, &request.stop_tokens].concat(),
+            min_tokens: request.min_tokens,
+            logprobs: request.logprobs,
+        }
     }
 
     /// Runs the model on all chunks of a step; the logits that are wanted are then the model's.
@@ -232,10 +234,11 @@ impl LlmEngine {
             let logits = &mut logits[row * vocabulary..(row + 1) * vocabulary];
             live.sampler.sample(compute, logits)
         };
+        let (token, logprobs) = (token.token, token.logprobs);
         sampling.end();
         let _detokenize = span(self.sites.detokenize);
         let may_go_on = self.scheduler.push(id, token);
-        let ended = !live.request.ignore_eos && self.tokenizer.eos().contains(&token);
+        let ended = live.sampler.ends(token);
         let bytes = if ended {
             None
         } else {
@@ -249,6 +252,7 @@ impl LlmEngine {
             request: id,
             token,
             text: piece.text,
+            logprobs: logprobs.map(Box::new),
         });
         if ended || piece.stopped {
             Some(FinishReason::Stop)
@@ -300,6 +304,22 @@ impl TextEngine for LlmEngine {
         &self.info
     }
 
+    fn codec(&self) -> Arc<dyn TextCodec> {
+        Arc::clone(&self.codec)
+    }
+
+    fn pause(&mut self, request: RequestId, is_paused: bool) {
+        self.scheduler.pause(request, is_paused);
+    }
+
+    fn census(&self) -> Census {
+        self.scheduler.census()
+    }
+
+    fn flush_prefix_cache(&mut self) -> usize {
+        self.scheduler.flush()
+    }
+
     fn submit(&mut self, request: TextRequest, now: Duration) -> Result<RequestId, EngineError> {
         self.check(&request)?;
         let job = Job {
@@ -311,7 +331,7 @@ impl TextEngine for LlmEngine {
         };
         let id = self.scheduler.submit(job, now);
         let live = Live {
-            sampler: Sampler::new(request.sampling, &request.prompt),
+            sampler: Sampler::new(self.rules(&request), &request.prompt),
             decoder: StreamDecoder::new(request.stop.clone()),
             request,
         };
@@ -333,6 +353,12 @@ impl TextEngine for LlmEngine {
             let prompt = self.prompt_tokens(ended.id);
             let usage = usage(prompt, ended.generated, ended.account);
             self.end(ended.id, reason, usage, events);
+        }
+        for (request, cached_tokens) in step.begun {
+            events.push(Event::Started {
+                request,
+                cached_tokens,
+            });
         }
         let mut outcome = StepOutcome::default();
         if step.chunks.is_empty() {

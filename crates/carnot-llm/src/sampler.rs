@@ -2,8 +2,32 @@
 
 use std::collections::HashMap;
 
-use carnot_engine::Sampling;
+use carnot_engine::{Sampling, TokenLogprobs};
 use carnot_kernels::Compute;
+
+/// How the tokens of a sequence are chosen.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Penalties, temperature and filters.
+    pub sampling: Sampling,
+    /// Added to the logits of tokens, before anything else.
+    pub bias: Vec<(u32, f32)>,
+    /// Tokens that end the sequence.
+    pub ends: Vec<u32>,
+    /// Tokens that come before any of those may.
+    pub min_tokens: usize,
+    /// Whether log-probabilities are told, and those of how many of the likeliest tokens.
+    pub logprobs: Option<usize>,
+}
+
+/// A token, and how likely it was.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    /// The token.
+    pub token: u32,
+    /// If they were asked for: from the model's own logits.
+    pub logprobs: Option<TokenLogprobs>,
+}
 
 /// How often a token was seen.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,6 +40,7 @@ struct Seen {
 #[derive(Debug)]
 pub struct Sampler {
     sampling: Sampling,
+    rules: Rules,
     seen: HashMap<u32, Seen>,
     drawn: u64,
     candidates: Vec<(f32, u32)>,
@@ -23,21 +48,29 @@ pub struct Sampler {
 
 impl Sampler {
     /// A sampler for a sequence that begins with `prompt`.
-    pub fn new(sampling: Sampling, prompt: &[u32]) -> Self {
+    pub fn new(rules: Rules, prompt: &[u32]) -> Self {
         let mut seen = HashMap::new();
-        if has_penalties(&sampling) {
+        if has_penalties(&rules.sampling) {
             seen.extend(prompt.iter().map(|&token| (token, Seen::default())));
         }
         Self {
-            sampling,
+            sampling: rules.sampling,
+            rules,
             seen,
             drawn: 0,
             candidates: Vec::new(),
         }
     }
 
-    /// The next token; `logits` are changed by the penalties.
-    pub fn sample(&mut self, compute: &Compute, logits: &mut [f32]) -> u32 {
+    /// Whether a token ends the sequence.
+    pub fn ends(&self, token: u32) -> bool {
+        self.rules.ends.contains(&token)
+    }
+
+    /// The next token; `logits` are changed by bias and penalties.
+    pub fn sample(&mut self, compute: &Compute, logits: &mut [f32]) -> Choice {
+        let likely = self.rules.logprobs.map(|top| Likely::of(logits, top));
+        self.restrict(logits);
         self.penalize(logits);
         let token = if self.sampling.temperature == 0.0 {
             compute.arg_max(logits) as u32
@@ -48,7 +81,26 @@ impl Sampler {
             self.seen.entry(token).or_default().generated += 1;
         }
         self.drawn += 1;
-        token
+        Choice {
+            token,
+            logprobs: likely.map(|likely| likely.with(token)),
+        }
+    }
+
+    /// Adds the bias, and forbids an end that would come too early.
+    fn restrict(&self, logits: &mut [f32]) {
+        for &(token, bias) in &self.rules.bias {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                *logit += bias;
+            }
+        }
+        if self.drawn < self.rules.min_tokens as u64 {
+            for &token in &self.rules.ends {
+                if let Some(logit) = logits.get_mut(token as usize) {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
+        }
     }
 
     fn penalize(&self, logits: &mut [f32]) {
@@ -137,6 +189,47 @@ impl Sampler {
     }
 }
 
+/// Log-probabilities by the model's own logits, which are kept: what a request asks for changes them.
+struct Likely {
+    logits: Vec<f32>,
+    /// The logarithm of the sum of all exponentials.
+    total: f32,
+    top: usize,
+}
+
+impl Likely {
+    fn of(logits: &[f32], top: usize) -> Self {
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = logits
+            .iter()
+            .map(|logit| f64::from(logit - largest).exp())
+            .sum();
+        Self {
+            logits: logits.to_vec(),
+            total: largest + sum.ln() as f32,
+            top,
+        }
+    }
+
+    fn with(self, token: u32) -> TokenLogprobs {
+        let mut all: Vec<(f32, u32)> = self.logits.iter().copied().zip(0..).collect();
+        let top = self.top.min(all.len());
+        if top > 0 && top < all.len() {
+            all.select_nth_unstable_by(top - 1, likelier_first);
+        }
+        all.truncate(top);
+        all.sort_unstable_by(likelier_first);
+        let chosen = self.logits.get(token as usize);
+        TokenLogprobs {
+            chosen: chosen.map_or(f32::NEG_INFINITY, |logit| logit - self.total),
+            top: all
+                .into_iter()
+                .map(|(logit, token)| (token, logit - self.total))
+                .collect(),
+        }
+    }
+}
+
 fn has_penalties(sampling: &Sampling) -> bool {
     sampling.repetition_penalty != 1.0
         || sampling.frequency_penalty != 0.0
@@ -173,12 +266,20 @@ fn uniform(seed: u64, counter: u64) -> f32 {
 mod tests {
     use super::*;
 
+    fn plain(sampling: Sampling) -> Rules {
+        Rules {
+            sampling,
+            ..Rules::default()
+        }
+    }
+
     fn frequencies(sampling: Sampling, logits: &[f32], draws: usize) -> Vec<f64> {
         let compute = Compute::new(1);
         let mut counts = vec![0.0; logits.len()];
-        let mut sampler = Sampler::new(sampling, &[]);
+        let mut sampler = Sampler::new(plain(sampling), &[]);
         for _ in 0..draws {
-            counts[sampler.sample(&compute, &mut logits.to_vec()) as usize] += 1.0 / draws as f64;
+            counts[sampler.sample(&compute, &mut logits.to_vec()).token as usize] +=
+                1.0 / draws as f64;
         }
         counts
     }
@@ -240,15 +341,15 @@ mod tests {
         let run = |seed| {
             let compute = Compute::new(1);
             let mut sampler = Sampler::new(
-                Sampling {
+                plain(Sampling {
                     temperature: 1.0,
                     seed,
                     ..Sampling::default()
-                },
+                }),
                 &[],
             );
             (0..50)
-                .map(|_| sampler.sample(&compute, &mut [0.0; 100]))
+                .map(|_| sampler.sample(&compute, &mut [0.0; 100]).token)
                 .collect::<Vec<_>>()
         };
         assert_eq!(run(1), run(1));
@@ -263,16 +364,18 @@ mod tests {
             ..Sampling::default()
         };
         assert_eq!(
-            Sampler::new(repetition, &[0]).sample(&compute, &mut LOGITS.to_vec()),
+            Sampler::new(plain(repetition), &[0])
+                .sample(&compute, &mut LOGITS.to_vec())
+                .token,
             1
         );
         let presence = Sampling {
             presence_penalty: 1.5,
             ..Sampling::default()
         };
-        let mut sampler = Sampler::new(presence, &[0]);
+        let mut sampler = Sampler::new(plain(presence), &[0]);
         let tokens: Vec<u32> = (0..3)
-            .map(|_| sampler.sample(&compute, &mut LOGITS.to_vec()))
+            .map(|_| sampler.sample(&compute, &mut LOGITS.to_vec()).token)
             .collect();
         assert_eq!(
             tokens,
@@ -283,10 +386,49 @@ mod tests {
             frequency_penalty: 0.6,
             ..Sampling::default()
         };
-        let mut sampler = Sampler::new(frequency, &[]);
+        let mut sampler = Sampler::new(plain(frequency), &[]);
         let tokens: Vec<u32> = (0..4)
-            .map(|_| sampler.sample(&compute, &mut LOGITS.to_vec()))
+            .map(|_| sampler.sample(&compute, &mut LOGITS.to_vec()).token)
             .collect();
         assert_eq!(tokens, [0, 0, 1, 0], "each time counts");
+    }
+
+    #[test]
+    fn bias_moves_and_an_end_waits_for_its_time() {
+        let compute = Compute::new(1);
+        let run = |rules| {
+            let mut sampler = Sampler::new(rules, &[]);
+            let next = |_| sampler.sample(&compute, &mut LOGITS.to_vec()).token;
+            (0..3).map(next).collect::<Vec<u32>>()
+        };
+        let biased = Rules {
+            bias: vec![(3, 9.0), (99, 1.0), (0, f32::NEG_INFINITY)],
+            ..Rules::default()
+        };
+        assert_eq!(run(biased), [3, 3, 3]);
+        let patient = Rules {
+            ends: vec![0, 1],
+            min_tokens: 2,
+            ..Rules::default()
+        };
+        assert_eq!(run(patient), [2, 2, 0]);
+    }
+
+    #[test]
+    fn log_probabilities_are_the_models_own() {
+        let compute = Compute::new(1);
+        let rules = Rules {
+            bias: vec![(3, 9.0)],
+            logprobs: Some(2),
+            ..Rules::default()
+        };
+        let choice = Sampler::new(rules, &[]).sample(&compute, &mut LOGITS.to_vec());
+        let total: f32 = LOGITS.iter().map(|logit| logit.exp()).sum();
+        let logprobs = choice.logprobs.unwrap();
+        assert_eq!(choice.token, 3);
+        assert!((logprobs.chosen - (LOGITS[3] - total.ln())).abs() < 1e-6);
+        let top: Vec<u32> = logprobs.top.iter().map(|(token, _)| *token).collect();
+        assert_eq!(top, [0, 1]);
+        assert!((logprobs.top[1].1 - (LOGITS[1] - total.ln())).abs() < 1e-6);
     }
 }

@@ -22,11 +22,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use carnot_engine::RequestId;
+use carnot_engine::{Census, MAX_PRIORITY, RequestId};
 use carnot_kernels::kv::BLOCK_TOKENS;
 
 use self::pace::Pace;
-pub use self::queue::MAX_PRIORITY;
 use self::queue::{Candidate, Order, Queue};
 use self::sequence::Sequence;
 pub use self::sequence::{Account, Job};
@@ -88,6 +87,8 @@ pub struct Chunk {
 pub struct Step {
     /// Requests that ended before it: cancelled, or too late.
     pub dropped: Vec<Ended>,
+    /// Requests that got their place, with the tokens that the cache had of each.
+    pub begun: Vec<(RequestId, usize)>,
     /// Blocks whose content goes into others.
     pub copies: Vec<BlockCopy>,
     /// What to compute.
@@ -123,27 +124,6 @@ pub struct BlockCopy {
     pub from: Block,
     /// Number of the other.
     pub to: u32,
-}
-
-/// What the scheduler has at the moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Census {
-    /// Sequences that have a place.
-    pub running: usize,
-    /// Requests that wait for one.
-    pub waiting: usize,
-    /// Prompt tokens of those that wait.
-    pub waiting_tokens: usize,
-    /// Blocks in all.
-    pub blocks: usize,
-    /// Blocks that hold nothing.
-    pub free_blocks: usize,
-    /// Blocks that only the prefix cache holds.
-    pub cached_blocks: usize,
-    /// Tokens in the prefix cache.
-    pub cached_tokens: usize,
-    /// Sequences that had to make room, so far.
-    pub preemptions: u64,
 }
 
 /// A tenant's share.
@@ -706,6 +686,7 @@ impl Scheduler {
             let to = sequence.table.numbers()[cached / BLOCK_TOKENS];
             step.copies.push(BlockCopy { from, to });
         }
+        step.begun.push((id, cached));
         self.running.push(id);
     }
 }

@@ -4,6 +4,7 @@ pub mod machine;
 pub mod perplexity;
 pub mod profile;
 pub mod run;
+pub mod serve;
 pub mod synth;
 
 use carnot_engine::Sampling;

@@ -11,10 +11,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use carnot_engine::RequestId;
+use carnot_engine::{MAX_PRIORITY, RequestId};
 
-/// The highest priority, and the highest level.
-pub const MAX_PRIORITY: u8 = 10;
 /// How far into a lane the longest prefix is looked for.
 const LOOK: usize = 16;
 

@@ -86,10 +86,10 @@ impl Outcome {
 }
 
 fn run(engine: &mut LlmEngine, request: TextRequest) -> Outcome {
-    let before = unused_blocks(&engine);
+    let before = unused_blocks(engine);
     engine.submit(request, NOW).unwrap();
     let outcome = finish(engine);
-    assert_eq!(unused_blocks(&engine), before, "every block came back");
+    assert_eq!(unused_blocks(engine), before, "every block came back");
     outcome
 }
 

@@ -1,0 +1,174 @@
+//! How the server is: for those who start and stop it, for those who watch it, and for those who ask about tokens.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use carnot_engine::TextRequest;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::App;
+use crate::engine_thread::{Ending, EngineHandle, Update, updates};
+use crate::error::{ApiError, DRAINING, ENGINE_FAILED};
+use crate::openai::{engine, parse};
+use crate::router::Body;
+
+/// The process answers.
+pub(crate) async fn live() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+/// The server takes requests.
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
+    if app.is_draining() {
+        return Err(ApiError::new(&DRAINING, "the server is about to end"));
+    }
+    Ok(Json(json!({ "status": "ok" })))
+}
+
+/// The server takes requests, and none of those that it took is lost.
+pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
+    let lost: i64 = app
+        .engines
+        .iter()
+        .map(|engine| engine.ledger.books().lost())
+        .sum();
+    let status = if app.is_draining() {
+        "draining"
+    } else if lost == 0 {
+        "ok"
+    } else {
+        "requests were lost"
+    };
+    let code = match status {
+        "ok" => StatusCode::OK,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (
+        code,
+        Json(json!({ "status": status, "lost_requests": lost })),
+    )
+        .into_response()
+}
+
+/// A token goes through each engine.
+pub(crate) async fn generate(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
+    for engine in &app.engines {
+        one_token(&app, engine).await?;
+    }
+    Ok(Json(json!({ "status": "ok" })))
+}
+
+async fn one_token(app: &App, engine: &EngineHandle) -> Result<(), ApiError> {
+    let request = TextRequest {
+        prompt: vec![0],
+        max_tokens: 1,
+        priority: carnot_engine::MAX_PRIORITY,
+        ..TextRequest::default()
+    };
+    let limits = &app.settings.limits;
+    engine
+        .ledger
+        .admit(limits, &request.tenant, (1, 1), engine.now())?;
+    let (sender, mut updates) = updates();
+    engine.submit(request, 0, sender).await?;
+    while let Some((_, update)) = updates.recv().await {
+        if let Update::Finished(finished) = update {
+            return match finished.ending {
+                Ending::Stop | Ending::Length => Ok(()),
+                other => Err(ApiError::new(
+                    &ENGINE_FAILED,
+                    format!("it ended with {other:?}"),
+                )),
+            };
+        }
+    }
+    Err(ApiError::new(
+        &ENGINE_FAILED,
+        "the engine's thread has ended",
+    ))
+}
+
+/// What runs here.
+pub(crate) async fn version() -> Json<Value> {
+    Json(json!({ "version": env!("CARGO_PKG_VERSION") }))
+}
+
+/// For Prometheus.
+pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], app.metrics.render()).into_response()
+}
+
+/// What each engine has at the moment.
+pub(crate) async fn stats(State(app): State<Arc<App>>) -> Json<Value> {
+    let engines = app.engines.iter().map(|engine| {
+        let census = engine.census();
+        let books = engine.ledger.books().clone();
+        json!({
+            "model": engine.model.name,
+            "uptime_seconds": engine.now().as_secs_f64(),
+            "accepted": books.accepted,
+            "answered": books.answered,
+            "in_flight": books.in_flight(),
+            "running": census.running,
+            "waiting": census.waiting,
+            "waiting_tokens": census.waiting_tokens,
+            "kv_blocks": census.blocks,
+            "kv_blocks_free": census.free_blocks,
+            "kv_blocks_cached": census.cached_blocks,
+            "prefix_tokens": census.cached_tokens,
+            "preemptions": census.preemptions,
+        })
+    });
+    Json(json!({ "engines": engines.collect::<Vec<Value>>() }))
+}
+
+#[derive(Deserialize)]
+struct Tokenize {
+    model: Option<String>,
+    #[serde(alias = "prompt")]
+    content: String,
+    #[serde(default)]
+    add_special: bool,
+}
+
+/// The tokens of a text.
+pub(crate) async fn tokenize(
+    State(app): State<Arc<App>>,
+    Body(body): Body,
+) -> Result<Json<Value>, ApiError> {
+    let request: Tokenize = parse(&body)?;
+    let engine = engine(&app, request.model.as_deref())?;
+    let tokens = engine.codec.encode(&request.content, request.add_special)?;
+    Ok(Json(json!({ "count": tokens.len(), "tokens": tokens })))
+}
+
+#[derive(Deserialize)]
+struct Detokenize {
+    model: Option<String>,
+    tokens: Vec<u32>,
+}
+
+/// The text of tokens.
+pub(crate) async fn detokenize(
+    State(app): State<Arc<App>>,
+    Body(body): Body,
+) -> Result<Json<Value>, ApiError> {
+    let request: Detokenize = parse(&body)?;
+    let engine = engine(&app, request.model.as_deref())?;
+    let content = engine.codec.decode(&request.tokens)?;
+    Ok(Json(json!({ "content": content })))
+}
+
+/// Forgets kept prefixes.
+pub(crate) async fn flush(State(app): State<Arc<App>>) -> Json<Value> {
+    let mut blocks = 0;
+    for engine in &app.engines {
+        blocks += engine.flush().await;
+    }
+    Json(json!({ "freed_blocks": blocks }))
+}

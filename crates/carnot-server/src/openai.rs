@@ -1,0 +1,110 @@
+//! OpenAI's interface: chats, completions, models.
+//!
+//! A request becomes a [`plan::Plan`]: one or more sequences for the engine, and what of them is told. [`answer`] tells it in one piece,
+//! [`stream`] piece by piece.
+
+mod answer;
+mod chat;
+mod completions;
+mod plan;
+mod stream;
+mod wire;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+pub(crate) use chat::chat;
+pub(crate) use completions::completions;
+
+use self::plan::Plan;
+pub(crate) use self::wire::parse;
+use crate::App;
+use crate::engine_thread::{EngineHandle, updates};
+use crate::error::{ApiError, DRAINING, MODEL_NOT_FOUND};
+
+/// The models that there are.
+pub(crate) async fn models(State(app): State<Arc<App>>) -> Json<Value> {
+    let models = app.engines.iter().map(|engine| {
+        json!({
+            "id": engine.model.name,
+            "object": "model",
+            "created": 0,
+            "owned_by": "carnot",
+            "meta": {
+                "architecture": engine.model.architecture,
+                "parameters": engine.model.parameters,
+                "file_type": engine.model.file_type,
+                "size_bytes": engine.model.bytes,
+                "n_vocab": engine.model.vocabulary,
+                "n_ctx": engine.model.context_length,
+            },
+        })
+    });
+    Json(json!({ "object": "list", "data": models.collect::<Vec<Value>>() }))
+}
+
+/// The engine that a request names; the first where it names none.
+pub(crate) fn engine<'a>(app: &'a App, name: Option<&str>) -> Result<&'a EngineHandle, ApiError> {
+    let engine = match name {
+        None | Some("") => app.engines.first(),
+        Some(name) => app.engines.iter().find(|engine| engine.model.name == name),
+    };
+    engine.ok_or_else(|| {
+        let names: Vec<&str> = app
+            .engines
+            .iter()
+            .map(|engine| engine.model.name.as_str())
+            .collect();
+        let (name, names) = (name.unwrap_or_default(), names.join(", "));
+        ApiError {
+            param: Some("model".to_owned()),
+            ..ApiError::new(
+                &MODEL_NOT_FOUND,
+                format!("model: expected one of {names}, got {name}"),
+            )
+        }
+    })
+}
+
+/// Lets a plan in, hands its sequences to the engine, and answers as it asks.
+async fn execute(app: &App, engine: &EngineHandle, plan: Plan) -> Result<Response, ApiError> {
+    let admitted = admit(app, engine, &plan);
+    admitted.inspect_err(|error| app.metrics.rejected(error.code.code))?;
+    let (sender, updates) = updates();
+    let mut refused = None;
+    for (choice, request) in plan.requests.iter().enumerate() {
+        let submitted = engine.submit(request.clone(), choice, sender.clone());
+        refused = submitted.await.err().or(refused);
+    }
+    // Only the engine's thread has senders now, so that the channel ends with the last choice.
+    drop(sender);
+    if let Some(error) = refused {
+        return Err(error);
+    }
+    if plan.stream {
+        Ok(stream::respond(plan, updates))
+    } else {
+        let answer = answer::collect(plan, updates).await?;
+        Ok(Json(answer).into_response())
+    }
+}
+
+fn admit(app: &App, engine: &EngineHandle, plan: &Plan) -> Result<(), ApiError> {
+    if app.is_draining() {
+        return Err(ApiError::new(&DRAINING, "the server is about to end"));
+    }
+    let tokens = plan
+        .requests
+        .iter()
+        .map(|request| request.prompt.len())
+        .sum();
+    let size = (plan.requests.len(), tokens);
+    let tenant = &plan.requests[0].tenant;
+    engine
+        .ledger
+        .admit(&app.settings.limits, tenant, size, engine.now())
+}

@@ -1,0 +1,188 @@
+//! What a request asks of the engine, and what of it is told.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use carnot_engine::{DEFAULT_PRIORITY, Sampling, TextCodec, TextRequest};
+
+use super::wire::Common;
+use crate::engine_thread::EngineHandle;
+use crate::error::ApiError;
+
+/// Choices of one request at most.
+const MOST_CHOICES: usize = 16;
+/// Texts and tokens that may end a choice, at most.
+const MOST_STOPS: usize = 16;
+/// Log-probabilities beside that of the chosen token, at most.
+pub(super) const MOST_LOGPROBS: usize = 20;
+
+/// The two forms of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Chat,
+    Completion,
+}
+
+/// Sequences, and how they are told.
+pub(super) struct Plan {
+    pub kind: Kind,
+    pub id: String,
+    /// Seconds since 1970.
+    pub created: u64,
+    pub model: String,
+    pub codec: Arc<dyn TextCodec>,
+    /// A request for each choice; those of one prompt follow each other.
+    pub requests: Vec<TextRequest>,
+    /// Choices of each prompt.
+    pub choices: usize,
+    pub stream: bool,
+    pub include_usage: bool,
+    /// Whether the prompt's text comes before the choice's.
+    pub echo: bool,
+}
+
+/// What kinds of request differ in.
+pub(super) struct Prompts {
+    pub kind: Kind,
+    pub tokens: Vec<Vec<u32>>,
+    pub logprobs: Option<usize>,
+    pub echo: bool,
+}
+
+impl Plan {
+    /// Checks what a client wrote, and makes a request of it for each choice.
+    pub fn new(
+        engine: &EngineHandle,
+        tenant: Arc<str>,
+        prompts: Prompts,
+        common: Common,
+    ) -> Result<Self, ApiError> {
+        let choices = within("n", common.n.unwrap_or(1), 1, MOST_CHOICES)?;
+        let logprobs = prompts.logprobs;
+        within("logprobs", logprobs.unwrap_or(0), 0, MOST_LOGPROBS)?;
+        let stream_options = common.stream_options.as_ref();
+        let include_usage = stream_options.is_some_and(|options| options.include_usage);
+        let stream = common.stream.unwrap_or(false);
+        let context = engine.model.context_length;
+        let template = template(common, tenant, logprobs)?;
+        let mut requests = Vec::new();
+        for prompt in prompts.tokens {
+            if prompt.len() >= context {
+                let prompt = prompt.len();
+                return Err(carnot_engine::EngineError::ContextExceeded { prompt, context }.into());
+            }
+            for choice in 0..choices as u64 {
+                let mut request = template.clone();
+                request.prompt.clone_from(&prompt);
+                request.max_tokens = request.max_tokens.min(context);
+                request.sampling.seed = request.sampling.seed.wrapping_add(choice);
+                request.validate()?;
+                requests.push(request);
+            }
+        }
+        if requests.is_empty() {
+            return Err(ApiError::field("prompt", "at least one", "none"));
+        }
+        Ok(Self {
+            kind: prompts.kind,
+            id: name(prompts.kind),
+            created: now(),
+            model: engine.model.name.clone(),
+            codec: Arc::clone(&engine.codec),
+            requests,
+            choices,
+            stream,
+            include_usage,
+            echo: prompts.echo,
+        })
+    }
+}
+
+/// Everything but the prompt.
+fn template(
+    common: Common,
+    tenant: Arc<str>,
+    logprobs: Option<usize>,
+) -> Result<TextRequest, ApiError> {
+    let stop = common
+        .stop
+        .map_or_else(Vec::new, super::wire::OneOrMany::into_vec);
+    let stop_tokens = common.stop_token_ids.unwrap_or_default();
+    within("stop", stop.len() + stop_tokens.len(), 0, MOST_STOPS)?;
+    let bias = common.logit_bias.unwrap_or_default().into_iter();
+    let logit_bias = bias.map(|(token, bias)| {
+        let parsed = token.parse();
+        let token = parsed.map_err(|_| ApiError::field("logit_bias", "token ids", &token))?;
+        Ok((token, bias.clamp(-100.0, 100.0)))
+    });
+    let logit_bias = logit_bias.collect::<Result<_, ApiError>>()?;
+    let default = Sampling::default();
+    // Llama.cpp and vLLM write -1 for all of them.
+    let top_k = common.top_k.map_or(0, |k| usize::try_from(k).unwrap_or(0));
+    Ok(TextRequest {
+        max_tokens: common
+            .max_completion_tokens
+            .or(common.max_tokens)
+            .unwrap_or(usize::MAX),
+        min_tokens: common.min_tokens.unwrap_or(0),
+        sampling: Sampling {
+            temperature: common.temperature.unwrap_or(1.0),
+            top_k,
+            top_p: common.top_p.unwrap_or(default.top_p),
+            min_p: common.min_p.unwrap_or(default.min_p),
+            repetition_penalty: common
+                .repetition_penalty
+                .unwrap_or(default.repetition_penalty),
+            frequency_penalty: common
+                .frequency_penalty
+                .unwrap_or(default.frequency_penalty),
+            presence_penalty: common.presence_penalty.unwrap_or(default.presence_penalty),
+            seed: common.seed.map_or_else(any_seed, i64::cast_unsigned),
+        },
+        stop,
+        stop_tokens,
+        ignore_eos: common.ignore_eos.unwrap_or(false),
+        logit_bias,
+        logprobs,
+        priority: common.priority.unwrap_or(DEFAULT_PRIORITY),
+        tenant,
+        ..TextRequest::default()
+    })
+}
+
+fn within(field: &str, value: usize, least: usize, most: usize) -> Result<usize, ApiError> {
+    if (least..=most).contains(&value) {
+        return Ok(value);
+    }
+    Err(ApiError::field(
+        field,
+        &format!("a number from {least} to {most}"),
+        value,
+    ))
+}
+
+/// Counts requests, for names and seeds.
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+fn name(kind: Kind) -> String {
+    let prefix = match kind {
+        Kind::Chat => "chatcmpl",
+        Kind::Completion => "cmpl",
+    };
+    format!("{prefix}-{:016x}", any_seed())
+}
+
+/// Another number each time, also after a restart.
+fn any_seed() -> u64 {
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let nanoseconds = since.map_or(0, |since| since.as_nanos() as u64);
+    let mixed = nanoseconds.wrapping_add(count.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    (mixed ^ mixed >> 31).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}

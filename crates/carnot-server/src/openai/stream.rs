@@ -1,0 +1,201 @@
+//! A response piece by piece, as server-sent events.
+//!
+//! The stream pulls from the channel that the engine's thread fills. When the client is gone the stream is dropped and the channel closed,
+//! which the thread sees at its next turn. While nothing comes, a comment keeps the connection open; the thread holds the other end
+//! of the channel exactly as long as it has the request, so that no comment is sent for one that is lost.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderName, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::unfold;
+use serde_json::{Value, json};
+use tokio::sync::mpsc::Receiver;
+use tokio::time::timeout;
+
+use super::answer::{Totals, logprobs, prompt_text, reason};
+use super::plan::{Kind, Plan};
+use crate::engine_thread::Update;
+use crate::error::{ApiError, ENGINE_FAILED};
+
+/// Silence after which a comment is sent.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// Where a stream stands.
+struct Streaming {
+    plan: Plan,
+    updates: Receiver<(usize, Update)>,
+    totals: Totals,
+    /// Choices that have not ended.
+    left: usize,
+    /// Events to be sent before anything else.
+    ready: VecDeque<Bytes>,
+    is_over: bool,
+}
+
+/// Streams the choices of `plan`.
+pub(super) fn respond(plan: Plan, updates: Receiver<(usize, Update)>) -> Response {
+    let mut streaming = Streaming {
+        left: plan.requests.len(),
+        plan,
+        updates,
+        totals: Totals::default(),
+        ready: VecDeque::new(),
+        is_over: false,
+    };
+    streaming.open();
+    let events = unfold(streaming, |mut streaming| async move {
+        let event = streaming.next().await?;
+        Some((Ok::<Bytes, Infallible>(event), streaming))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-cache"),
+        // Tells proxies not to collect the response.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    (headers, Body::from_stream(events)).into_response()
+}
+
+impl Streaming {
+    /// What comes before the first token.
+    fn open(&mut self) {
+        for index in 0..self.plan.requests.len() {
+            match self.plan.kind {
+                Kind::Chat => {
+                    let delta = json!({ "role": "assistant", "content": "" });
+                    self.push(index, &delta, None, None);
+                }
+                Kind::Completion if self.plan.echo => {
+                    let text = prompt_text(&self.plan, index);
+                    self.push(index, &json!(text), None, None);
+                }
+                Kind::Completion => (),
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            if self.is_over {
+                return None;
+            }
+            match timeout(HEARTBEAT, self.updates.recv()).await {
+                Err(_) => return Some(Bytes::from_static(b": waiting\n\n")),
+                Ok(Some((index, update))) => self.take(index, update),
+                Ok(None) => self.fail(&ApiError::new(
+                    &ENGINE_FAILED,
+                    "the engine's thread has ended",
+                )),
+            }
+        }
+    }
+
+    fn take(&mut self, index: usize, update: Update) {
+        match update {
+            Update::Token {
+                token,
+                text,
+                logprobs: told,
+            } => {
+                let told = told.map(|told| logprobs(&self.plan, &[(token, *told)]));
+                // A token may be part of a character, or of what may become a stop text.
+                if !text.is_empty() || told.is_some() {
+                    self.push_text(index, &text, told);
+                }
+            }
+            Update::Finished(finished) => {
+                let reason = match reason(&finished.ending) {
+                    Ok(reason) => reason,
+                    Err(error) => return self.fail(&error),
+                };
+                if !finished.text.is_empty() {
+                    self.push_text(index, &finished.text, None);
+                }
+                self.totals.add(&self.plan, index, &finished);
+                self.close(index, reason);
+            }
+        }
+    }
+
+    fn push_text(&mut self, index: usize, text: &str, logprobs: Option<Value>) {
+        let content = match self.plan.kind {
+            Kind::Chat => json!({ "content": text }),
+            Kind::Completion => json!(text),
+        };
+        self.push(index, &content, logprobs.as_ref(), None);
+    }
+
+    /// A choice has ended; with the last one so has the stream.
+    fn close(&mut self, index: usize, reason: &str) {
+        let nothing = match self.plan.kind {
+            Kind::Chat => json!({}),
+            Kind::Completion => json!(""),
+        };
+        self.push(index, &nothing, None, Some(reason));
+        self.left -= 1;
+        if self.left > 0 {
+            return;
+        }
+        if self.plan.include_usage {
+            let mut last = self.chunk(&json!([]));
+            last["usage"] = self.totals.usage();
+            last["timings"] = self.totals.timings();
+            self.ready.push_back(event(&last));
+        }
+        self.ready
+            .push_back(Bytes::from_static(b"data: [DONE]\n\n"));
+        self.is_over = true;
+    }
+
+    /// The response has begun, so that its status cannot tell.
+    fn fail(&mut self, error: &ApiError) {
+        self.ready.push_back(event(&error.body()));
+        self.is_over = true;
+    }
+
+    fn push(
+        &mut self,
+        index: usize,
+        content: &Value,
+        logprobs: Option<&Value>,
+        reason: Option<&str>,
+    ) {
+        let field = match self.plan.kind {
+            Kind::Chat => "delta",
+            Kind::Completion => "text",
+        };
+        let choice = json!({
+            "index": index,
+            field: content,
+            "logprobs": logprobs,
+            "finish_reason": reason,
+        });
+        let chunk = self.chunk(&json!([choice]));
+        self.ready.push_back(event(&chunk));
+    }
+
+    fn chunk(&self, choices: &Value) -> Value {
+        let object = match self.plan.kind {
+            Kind::Chat => "chat.completion.chunk",
+            Kind::Completion => "text_completion",
+        };
+        json!({
+            "id": self.plan.id,
+            "object": object,
+            "created": self.plan.created,
+            "model": self.plan.model,
+            "choices": choices,
+        })
+    }
+}
+
+fn event(data: &Value) -> Bytes {
+    Bytes::from(format!("data: {data}\n\n"))
+}
