@@ -1,6 +1,6 @@
 //! Text and tokens.
 
-use crate::EngineError;
+use crate::{EngineError, Grammar};
 
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,4 +27,10 @@ pub trait TextCodec: Send + Sync {
     /// # Errors
     /// [`EngineError::NoChatTemplate`] where the model was made for no conversation.
     fn encode_chat(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, EngineError>;
+
+    /// Compiles a grammar, which takes time that the engine's thread has not, and keeps it for the requests that follow.
+    ///
+    /// # Errors
+    /// [`EngineError::InvalidGrammar`] where it is not well formed, or larger than what is allowed.
+    fn check_grammar(&self, grammar: &Grammar) -> Result<(), EngineError>;
 }

@@ -35,6 +35,12 @@ pub enum EngineError {
         /// The model's name.
         model: String,
     },
+    /// A grammar that cannot be followed.
+    #[error("the grammar: {reason}")]
+    InvalidGrammar {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A parameter is out of its range.
     #[error("{name}: expected {expected}, got {got}")]
     InvalidParameter {

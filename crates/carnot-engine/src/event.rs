@@ -65,6 +65,8 @@ pub enum FinishReason {
     Cancelled,
     /// Its deadline came.
     TimedOut,
+    /// Its grammar could not be followed further.
+    Failed,
 }
 
 impl FinishReason {
@@ -75,6 +77,7 @@ impl FinishReason {
             Self::Length => "length",
             Self::Cancelled => "cancelled",
             Self::TimedOut => "timeout",
+            Self::Failed => "failed",
         }
     }
 }

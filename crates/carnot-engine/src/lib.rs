@@ -34,7 +34,7 @@ mod request;
 pub use codec::{ChatMessage, TextCodec};
 pub use error::EngineError;
 pub use event::{Event, FinishReason, StepOutcome, TokenLogprobs, Usage};
-pub use request::{DEFAULT_PRIORITY, MAX_PRIORITY, RequestId, Sampling, TextRequest};
+pub use request::{DEFAULT_PRIORITY, Grammar, MAX_PRIORITY, RequestId, Sampling, TextRequest};
 
 use std::sync::Arc;
 use std::time::Duration;

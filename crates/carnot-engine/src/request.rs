@@ -30,12 +30,25 @@ pub struct TextRequest {
     pub logit_bias: Vec<(u32, f32)>,
     /// Whether the logarithms of probabilities are told with each token, and those of how many of the likeliest beside it.
     pub logprobs: Option<usize>,
+    /// What the text has to be.
+    pub grammar: Option<Grammar>,
     /// From 0 to 10; 10 goes first.
     pub priority: u8,
     /// Whose request it is. Tenants take turns, and one's cached prompts are nothing to another.
     pub tenant: Arc<str>,
     /// When it is of no use any more, by the clock of [`TextEngine::step`](crate::TextEngine::step).
     pub deadline: Option<Duration>,
+}
+
+/// A form that a text has to have.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Grammar {
+    /// JSON that a schema allows; the schema as text.
+    JsonSchema(String),
+    /// A regular expression that the whole text matches.
+    Regex(String),
+    /// A context-free grammar in the Lark form of llguidance.
+    Lark(String),
 }
 
 /// The priority of a request that asks for none.
@@ -55,6 +68,7 @@ impl Default for TextRequest {
             min_tokens: 0,
             logit_bias: Vec::new(),
             logprobs: None,
+            grammar: None,
             priority: DEFAULT_PRIORITY,
             tenant: Arc::default(),
             deadline: None,

@@ -2,23 +2,39 @@
 
 use std::sync::Arc;
 
-use carnot_engine::{ChatMessage, EngineError, TextCodec};
+use carnot_engine::{ChatMessage, EngineError, Grammar, TextCodec};
 use carnot_formats::{ChatTemplate, Tokenizer};
+
+use crate::grammar::{Grammars, Guide};
 
 /// A model's tokenizer and chat template.
 pub(crate) struct Codec {
     tokenizer: Arc<Tokenizer>,
     template: Option<ChatTemplate>,
+    grammars: Option<Grammars>,
     model: String,
 }
 
 impl Codec {
     pub fn new(tokenizer: Arc<Tokenizer>, template: Option<ChatTemplate>, model: &str) -> Self {
         Self {
+            grammars: Grammars::new(&tokenizer),
             tokenizer,
             template,
             model: model.to_owned(),
         }
+    }
+
+    /// A guide through `grammar`, compiled if it is not kept.
+    pub fn guide(&self, grammar: &Grammar) -> Result<Guide, EngineError> {
+        let grammars = self.grammars.as_ref();
+        let grammars = grammars.ok_or_else(|| EngineError::InvalidGrammar {
+            reason: format!(
+                "{} has no end-of-text token to complete a text with",
+                self.model
+            ),
+        })?;
+        grammars.guide(grammar)
     }
 }
 
@@ -55,6 +71,10 @@ impl TextCodec for Codec {
             tokens.remove(0);
         }
         Ok(tokens)
+    }
+
+    fn check_grammar(&self, grammar: &Grammar) -> Result<(), EngineError> {
+        self.guide(grammar).map(drop)
     }
 }
 

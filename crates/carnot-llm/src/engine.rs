@@ -72,7 +72,7 @@ struct EngineSites {
 pub struct LlmEngine {
     model: Model,
     tokenizer: Arc<Tokenizer>,
-    codec: Arc<dyn TextCodec>,
+    codec: Arc<Codec>,
     info: ModelInfo,
     scheduler: Scheduler,
     live: HashMap<RequestId, Live>,
@@ -228,14 +228,17 @@ impl LlmEngine {
             return Some(FinishReason::Length);
         }
         let sampling = span(self.sites.sampling);
-        let token = {
+        let choice = {
             let (compute, logits) = self.model.compute_and_logits();
             let vocabulary = self.info.vocabulary;
             let logits = &mut logits[row * vocabulary..(row + 1) * vocabulary];
             live.sampler.sample(compute, logits)
         };
-        let (token, logprobs) = (token.token, token.logprobs);
         sampling.end();
+        let Ok(choice) = choice else {
+            return Some(FinishReason::Failed);
+        };
+        let token = choice.token;
         let _detokenize = span(self.sites.detokenize);
         let may_go_on = self.scheduler.push(id, token);
         let ended = live.sampler.ends(token);
@@ -245,16 +248,16 @@ impl LlmEngine {
             self.tokenizer.token_bytes(token)
         };
         let mut piece = live.decoder.push(&bytes.unwrap_or_default());
-        if ended {
+        if ended || choice.completes {
             piece.text += &live.decoder.finish();
         }
         events.push(Event::Token {
             request: id,
             token,
             text: piece.text,
-            logprobs: logprobs.map(Box::new),
+            logprobs: choice.logprobs.map(Box::new),
         });
-        if ended || piece.stopped {
+        if ended || piece.stopped || choice.completes {
             Some(FinishReason::Stop)
         } else {
             (!may_go_on).then_some(FinishReason::Length)
@@ -305,7 +308,7 @@ impl TextEngine for LlmEngine {
     }
 
     fn codec(&self) -> Arc<dyn TextCodec> {
-        Arc::clone(&self.codec)
+        Arc::clone(&self.codec) as Arc<dyn TextCodec>
     }
 
     fn pause(&mut self, request: RequestId, is_paused: bool) {
@@ -322,6 +325,8 @@ impl TextEngine for LlmEngine {
 
     fn submit(&mut self, request: TextRequest, now: Duration) -> Result<RequestId, EngineError> {
         self.check(&request)?;
+        let guide = request.grammar.as_ref();
+        let guide = guide.map(|grammar| self.codec.guide(grammar)).transpose()?;
         let job = Job {
             prompt: request.prompt.clone(),
             max_tokens: request.max_tokens,
@@ -331,7 +336,7 @@ impl TextEngine for LlmEngine {
         };
         let id = self.scheduler.submit(job, now);
         let live = Live {
-            sampler: Sampler::new(self.rules(&request), &request.prompt),
+            sampler: Sampler::new(self.rules(&request), &request.prompt).guided(guide),
             decoder: StreamDecoder::new(request.stop.clone()),
             request,
         };

@@ -7,6 +7,7 @@
 //! sampler       logits in, a token out                    simulator     the same with a formula for the model
 //! stream_decoder tokens in, whole characters out          engine        requests in, events out (`carnot_engine::TextEngine`)
 //! perplexity    the instrument that judges every later optimisation
+//! grammar       which tokens a grammar allows next
 //! memory_need   what loading takes, known before it begins
 //! ```
 //!
@@ -17,6 +18,7 @@ mod codec;
 mod engine;
 mod error;
 mod forward;
+mod grammar;
 mod head_padding;
 mod instrument;
 mod memory_need;
@@ -32,6 +34,7 @@ pub use blocks::{Block, BlockPool, BlockTable};
 pub use engine::{EngineOptions, LlmEngine};
 pub use error::Error;
 pub use forward::{Batch, BatchSpan, Model};
+pub use grammar::GuideFailed;
 pub use memory_need::{MemoryNeed, StepSize};
 pub use prefix_cache::{Eviction, Pin, PrefixCache, PrefixMatch};
 pub use sampler::{Choice, Rules, Sampler};

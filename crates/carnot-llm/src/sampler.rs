@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use carnot_engine::{Sampling, TokenLogprobs};
 use carnot_kernels::Compute;
 
+use crate::grammar::{Guide, GuideFailed};
+
 /// How the tokens of a sequence are chosen.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
@@ -27,6 +29,8 @@ pub struct Choice {
     pub token: u32,
     /// If they were asked for: from the model's own logits.
     pub logprobs: Option<TokenLogprobs>,
+    /// Whether it completes what the grammar asks for, so that nothing can follow.
+    pub completes: bool,
 }
 
 /// How often a token was seen.
@@ -41,6 +45,7 @@ struct Seen {
 pub struct Sampler {
     sampling: Sampling,
     rules: Rules,
+    guide: Option<Guide>,
     seen: HashMap<u32, Seen>,
     drawn: u64,
     candidates: Vec<(f32, u32)>,
@@ -56,10 +61,16 @@ impl Sampler {
         Self {
             sampling: rules.sampling,
             rules,
+            guide: None,
             seen,
             drawn: 0,
             candidates: Vec::new(),
         }
+    }
+
+    /// The same, within a grammar.
+    pub(crate) fn guided(self, guide: Option<Guide>) -> Self {
+        Self { guide, ..self }
     }
 
     /// Whether a token ends the sequence.
@@ -68,10 +79,16 @@ impl Sampler {
     }
 
     /// The next token; `logits` are changed by bias and penalties.
-    pub fn sample(&mut self, compute: &Compute, logits: &mut [f32]) -> Choice {
+    ///
+    /// # Errors
+    /// If the grammar allows no token, or has used up its budget.
+    pub fn sample(&mut self, compute: &Compute, logits: &mut [f32]) -> Result<Choice, GuideFailed> {
         let likely = self.rules.logprobs.map(|top| Likely::of(logits, top));
         self.restrict(logits);
         self.penalize(logits);
+        if let Some(guide) = &mut self.guide {
+            guide.restrict(logits)?;
+        }
         let token = if self.sampling.temperature == 0.0 {
             compute.arg_max(logits) as u32
         } else {
@@ -81,10 +98,14 @@ impl Sampler {
             self.seen.entry(token).or_default().generated += 1;
         }
         self.drawn += 1;
-        Choice {
+        if let Some(guide) = &mut self.guide {
+            guide.accept(token)?;
+        }
+        Ok(Choice {
             token,
             logprobs: likely.map(|likely| likely.with(token)),
-        }
+            completes: self.guide.as_ref().is_some_and(Guide::is_over),
+        })
     }
 
     /// Adds the bias, and forbids an end that would come too early.
@@ -278,8 +299,10 @@ mod tests {
         let mut counts = vec![0.0; logits.len()];
         let mut sampler = Sampler::new(plain(sampling), &[]);
         for _ in 0..draws {
-            counts[sampler.sample(&compute, &mut logits.to_vec()).token as usize] +=
-                1.0 / draws as f64;
+            counts[sampler
+                .sample(&compute, &mut logits.to_vec())
+                .unwrap()
+                .token as usize] += 1.0 / draws as f64;
         }
         counts
     }
@@ -349,7 +372,7 @@ mod tests {
                 &[],
             );
             (0..50)
-                .map(|_| sampler.sample(&compute, &mut [0.0; 100]).token)
+                .map(|_| sampler.sample(&compute, &mut [0.0; 100]).unwrap().token)
                 .collect::<Vec<_>>()
         };
         assert_eq!(run(1), run(1));
@@ -366,6 +389,7 @@ mod tests {
         assert_eq!(
             Sampler::new(plain(repetition), &[0])
                 .sample(&compute, &mut LOGITS.to_vec())
+                .unwrap()
                 .token,
             1
         );
@@ -375,7 +399,12 @@ mod tests {
         };
         let mut sampler = Sampler::new(plain(presence), &[0]);
         let tokens: Vec<u32> = (0..3)
-            .map(|_| sampler.sample(&compute, &mut LOGITS.to_vec()).token)
+            .map(|_| {
+                sampler
+                    .sample(&compute, &mut LOGITS.to_vec())
+                    .unwrap()
+                    .token
+            })
             .collect();
         assert_eq!(
             tokens,
@@ -388,7 +417,12 @@ mod tests {
         };
         let mut sampler = Sampler::new(plain(frequency), &[]);
         let tokens: Vec<u32> = (0..4)
-            .map(|_| sampler.sample(&compute, &mut LOGITS.to_vec()).token)
+            .map(|_| {
+                sampler
+                    .sample(&compute, &mut LOGITS.to_vec())
+                    .unwrap()
+                    .token
+            })
             .collect();
         assert_eq!(tokens, [0, 0, 1, 0], "each time counts");
     }
@@ -398,7 +432,12 @@ mod tests {
         let compute = Compute::new(1);
         let run = |rules| {
             let mut sampler = Sampler::new(rules, &[]);
-            let next = |_| sampler.sample(&compute, &mut LOGITS.to_vec()).token;
+            let next = |_| {
+                sampler
+                    .sample(&compute, &mut LOGITS.to_vec())
+                    .unwrap()
+                    .token
+            };
             (0..3).map(next).collect::<Vec<u32>>()
         };
         let biased = Rules {
@@ -422,7 +461,9 @@ mod tests {
             logprobs: Some(2),
             ..Rules::default()
         };
-        let choice = Sampler::new(rules, &[]).sample(&compute, &mut LOGITS.to_vec());
+        let choice = Sampler::new(rules, &[])
+            .sample(&compute, &mut LOGITS.to_vec())
+            .unwrap();
         let total: f32 = LOGITS.iter().map(|logit| logit.exp()).sum();
         let logprobs = choice.logprobs.unwrap();
         assert_eq!(choice.token, 3);

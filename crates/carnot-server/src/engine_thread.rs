@@ -23,7 +23,7 @@ use crate::error::ApiError;
 use crate::metrics::{EngineMetrics, Metrics};
 
 /// Updates of a request that may wait for its reader.
-const CHANNEL: usize = 32;
+const CHANNEL: usize = 256;
 /// How long the thread waits for a command while sequences are paused.
 const PATIENCE: Duration = Duration::from_millis(10);
 
@@ -168,13 +168,14 @@ impl EngineHandle {
         *self.census.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands over a request that was admitted; an error is the engine's refusal.
-    pub async fn submit(
+    /// Hands over a request that was admitted. Awaiting what is returned, at most until the engine's next turn, tells
+    /// whether the engine took it.
+    pub fn submit(
         &self,
         request: TextRequest,
         choice: usize,
         updates: Updates,
-    ) -> Result<(), ApiError> {
+    ) -> impl Future<Output = Result<(), ApiError>> + use<> {
         let (refused, refusal) = oneshot::channel();
         self.send(Command::Submit(Box::new(Submission {
             request,
@@ -183,10 +184,12 @@ impl EngineHandle {
             submitted: self.now(),
             refused,
         })));
-        match refusal.await {
-            Ok(error) => Err(error.into()),
-            // The sender is dropped where the engine took the request.
-            Err(_) => Ok(()),
+        async {
+            match refusal.await {
+                Ok(error) => Err(ApiError::from(error)),
+                // The sender is dropped where the engine took the request.
+                Err(_) => Ok(()),
+            }
         }
     }
 
@@ -401,7 +404,9 @@ impl Turns {
             Err(_) => Some("the engine panicked".to_owned()),
         };
         for event in events {
-            self.tell(event, now);
+            // Places are given before anything is computed.
+            let is_start = matches!(event, Event::Started { .. });
+            self.tell(event, if is_start { begin } else { now });
         }
         if let Some(failure) = failure {
             self.fail(&failure, now);
@@ -467,6 +472,9 @@ impl Turns {
                     FinishReason::Stop => Ending::Stop,
                     FinishReason::Length => Ending::Length,
                     FinishReason::TimedOut => Ending::Deadline,
+                    FinishReason::Failed => {
+                        Ending::Failed("the grammar allows no further token".to_owned())
+                    }
                     _ => Ending::Cancelled,
                 };
                 self.finish(request, (ending, text, usage), now);

@@ -39,6 +39,7 @@ codes! {
     INVALID_JSON "invalid_json" 400 "invalid_request_error" "The body is not the JSON that the route takes."
     INVALID_VALUE "invalid_value" 400 "invalid_request_error" "A field has a value that it cannot have; `param` names it."
     CONTEXT_LENGTH_EXCEEDED "context_length_exceeded" 400 "invalid_request_error" "The prompt leaves no room in the context: `n_prompt_tokens` of `n_ctx`."
+    INVALID_GRAMMAR "invalid_grammar" 400 "invalid_request_error" "The schema, regular expression or grammar is not well formed, or larger than what is allowed."
     NO_CHAT_TEMPLATE "no_chat_template" 400 "invalid_request_error" "The model was made for no conversation; use completions."
     INVALID_API_KEY "invalid_api_key" 401 "authentication_error" "The key is missing or unknown."
     MODEL_NOT_FOUND "model_not_found" 404 "invalid_request_error" "The server has no model of that name."
@@ -111,6 +112,7 @@ impl From<EngineError> for ApiError {
                 ..Self::new(&CONTEXT_LENGTH_EXCEEDED, message)
             },
             EngineError::NoChatTemplate { .. } => Self::new(&NO_CHAT_TEMPLATE, message),
+            EngineError::InvalidGrammar { .. } => Self::new(&INVALID_GRAMMAR, message),
             EngineError::InvalidParameter { name, .. } => Self {
                 param: Some(name.to_owned()),
                 ..Self::new(&INVALID_VALUE, message)

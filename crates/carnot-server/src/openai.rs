@@ -16,6 +16,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
 
 pub(crate) use chat::chat;
 pub(crate) use completions::completions;
@@ -24,7 +25,7 @@ use self::plan::Plan;
 pub(crate) use self::wire::parse;
 use crate::App;
 use crate::engine_thread::{EngineHandle, updates};
-use crate::error::{ApiError, DRAINING, MODEL_NOT_FOUND};
+use crate::error::{ApiError, DRAINING, INVALID_GRAMMAR, MODEL_NOT_FOUND};
 
 /// The models that there are.
 pub(crate) async fn models(State(app): State<Arc<App>>) -> Json<Value> {
@@ -72,24 +73,40 @@ pub(crate) fn engine<'a>(app: &'a App, name: Option<&str>) -> Result<&'a EngineH
 
 /// Lets a plan in, hands its sequences to the engine, and answers as it asks.
 async fn execute(app: &App, engine: &EngineHandle, plan: Plan) -> Result<Response, ApiError> {
+    check_grammar(engine, &plan).await?;
     let admitted = admit(app, engine, &plan);
     admitted.inspect_err(|error| app.metrics.rejected(error.code.code))?;
     let (sender, updates) = updates();
-    let mut refused = None;
-    for (choice, request) in plan.requests.iter().enumerate() {
-        let submitted = engine.submit(request.clone(), choice, sender.clone());
-        refused = submitted.await.err().or(refused);
-    }
+    let requests = plan.requests.iter().enumerate();
+    let submitted: Vec<_> = requests
+        .map(|(choice, request)| engine.submit(request.clone(), choice, sender.clone()))
+        .collect();
     // Only the engine's thread has senders now, so that the channel ends with the last choice.
     drop(sender);
-    if let Some(error) = refused {
-        return Err(error);
+    for taken in submitted {
+        taken.await?;
     }
     if plan.stream {
         Ok(stream::respond(plan, updates))
     } else {
         let answer = answer::collect(plan, updates).await?;
         Ok(Json(answer).into_response())
+    }
+}
+
+/// Compiles the grammar where neither connections nor the engine wait for it.
+async fn check_grammar(engine: &EngineHandle, plan: &Plan) -> Result<(), ApiError> {
+    let Some(grammar) = plan.requests[0].grammar.clone() else {
+        return Ok(());
+    };
+    let codec = Arc::clone(&engine.codec);
+    let checked = spawn_blocking(move || codec.check_grammar(&grammar)).await;
+    match checked {
+        Ok(checked) => Ok(checked?),
+        Err(_) => Err(ApiError::new(
+            &INVALID_GRAMMAR,
+            "the grammar: compiling it failed",
+        )),
     }
 }
 

@@ -6,6 +6,7 @@ use super::{Skip, setup};
 use crate::instructions::{self, Comparison};
 use crate::process::{cargo, run, succeeds};
 use crate::tidy;
+use crate::workspace::Metadata;
 
 /// One thing to check.
 pub struct Step {
@@ -27,7 +28,7 @@ pub struct Outcome {
     pub skipped: Vec<Skip>,
 }
 
-pub const STEPS: [Step; 12] = [
+pub const STEPS: [Step; 13] = [
     other("setup", "packages and a Python environment", setup::prepare),
     steps("format", &[&["fmt", "--all", "--check"]]),
     other("tidy", "the house rules", tidy),
@@ -93,6 +94,11 @@ pub const STEPS: [Step; 12] = [
         instructions,
     ),
     steps("examples", &[&["test", "--quiet", "--workspace", "--doc"]]),
+    other(
+        "clients",
+        "the server, asked by OpenAI's own Python client",
+        clients,
+    ),
     other("tests", "cargo nextest run --workspace", tests),
 ];
 
@@ -175,6 +181,18 @@ fn models() -> anyhow::Result<Outcome> {
         ));
     };
     run(python.arg("tools/embedded-model/check.py")).map(|()| Outcome::default())
+}
+
+fn clients() -> anyhow::Result<Outcome> {
+    let Some(mut python) = setup::python() else {
+        return Ok(missing(
+            "the conversation with OpenAI's client",
+            "it needs the Python environment of step setup",
+        ));
+    };
+    run(&mut cargo(&["build", "--quiet", "--package", "carnot-cli"]))?;
+    let binary = Metadata::read()?.target.join("debug/carnot");
+    run(python.arg("tools/clients/openai_client.py").arg(binary)).map(|()| Outcome::default())
 }
 
 fn instructions() -> anyhow::Result<Outcome> {

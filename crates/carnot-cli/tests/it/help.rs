@@ -17,6 +17,11 @@ fn run() {
 }
 
 #[test]
+fn serve() {
+    insta::assert_snapshot!(help(&["serve"]));
+}
+
+#[test]
 fn profile() {
     insta::assert_snapshot!(help(&["profile"]));
 }

@@ -8,6 +8,7 @@ mod measuring;
 mod profiling;
 mod refusals;
 mod running;
+mod serving;
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -8,6 +8,7 @@
 
 mod batching;
 mod goldens;
+mod grammars;
 mod memory;
 mod perplexity;
 mod requests;

@@ -105,6 +105,7 @@ fn template(
     tenant: Arc<str>,
     logprobs: Option<usize>,
 ) -> Result<TextRequest, ApiError> {
+    let grammar = common.grammar()?;
     let stop = common
         .stop
         .map_or_else(Vec::new, super::wire::OneOrMany::into_vec);
@@ -145,6 +146,7 @@ fn template(
         ignore_eos: common.ignore_eos.unwrap_or(false),
         logit_bias,
         logprobs,
+        grammar,
         priority: common.priority.unwrap_or(DEFAULT_PRIORITY),
         tenant,
         ..TextRequest::default()

@@ -107,7 +107,7 @@ impl Streaming {
                 let told = told.map(|told| logprobs(&self.plan, &[(token, *told)]));
                 // A token may be part of a character, or of what may become a stop text.
                 if !text.is_empty() || told.is_some() {
-                    self.push_text(index, &text, told);
+                    self.push_text(index, &text, told.as_ref());
                 }
             }
             Update::Finished(finished) => {
@@ -124,12 +124,12 @@ impl Streaming {
         }
     }
 
-    fn push_text(&mut self, index: usize, text: &str, logprobs: Option<Value>) {
+    fn push_text(&mut self, index: usize, text: &str, logprobs: Option<&Value>) {
         let content = match self.plan.kind {
             Kind::Chat => json!({ "content": text }),
             Kind::Completion => json!(text),
         };
-        self.push(index, &content, logprobs.as_ref(), None);
+        self.push(index, &content, logprobs, None);
     }
 
     /// A choice has ended; with the last one so has the stream.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use carnot_engine::Grammar;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::error::{ApiError, INVALID_JSON};
 
@@ -30,6 +32,77 @@ pub(super) struct Common {
     pub stream: Option<bool>,
     pub stream_options: Option<StreamOptions>,
     pub priority: Option<u8>,
+    pub response_format: Option<ResponseFormat>,
+    pub structured_outputs: Option<StructuredOutputs>,
+}
+
+/// OpenAI's way to ask for JSON.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum ResponseFormat {
+    Text,
+    JsonObject,
+    JsonSchema { json_schema: NamedSchema },
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct NamedSchema {
+    pub schema: Value,
+}
+
+/// vLLM's way to ask for any form.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct StructuredOutputs {
+    pub json: Option<Value>,
+    pub regex: Option<String>,
+    pub choice: Option<Vec<String>>,
+    pub grammar: Option<String>,
+}
+
+impl Common {
+    /// The form that the text has to have.
+    pub fn grammar(&self) -> Result<Option<Grammar>, ApiError> {
+        let format = match &self.response_format {
+            None | Some(ResponseFormat::Text) => None,
+            Some(ResponseFormat::JsonObject) => {
+                Some(Grammar::JsonSchema(r#"{"type":"object"}"#.to_owned()))
+            }
+            Some(ResponseFormat::JsonSchema { json_schema }) => {
+                Some(Grammar::JsonSchema(json_schema.schema.to_string()))
+            }
+        };
+        let Some(outputs) = &self.structured_outputs else {
+            return Ok(format);
+        };
+        let json = outputs.json.as_ref().map(|schema| match schema {
+            // Some clients write the schema as a text.
+            Value::String(text) => Grammar::JsonSchema(text.clone()),
+            schema => Grammar::JsonSchema(schema.to_string()),
+        });
+        let regex = outputs.regex.clone().map(Grammar::Regex);
+        let choice = outputs.choice.as_ref().map(|choices| one_of(choices));
+        let lark = outputs.grammar.clone().map(Grammar::Lark);
+        let mut all = [format, json, regex, choice, lark].into_iter().flatten();
+        let first = all.next();
+        match all.next() {
+            None => Ok(first),
+            Some(_) => Err(ApiError::field("structured_outputs", "one form", "several")),
+        }
+    }
+}
+
+/// A regular expression for one of several texts.
+fn one_of(choices: &[String]) -> Grammar {
+    let escaped = choices.iter().map(|choice| {
+        let escape = |letter: char| {
+            let special = !letter.is_alphanumeric() && letter.is_ascii() && !letter.is_whitespace();
+            [special.then_some('\\'), Some(letter)]
+                .into_iter()
+                .flatten()
+        };
+        choice.chars().flat_map(escape).collect::<String>()
+    });
+    Grammar::Regex(format!("({})", escaped.collect::<Vec<String>>().join("|")))
 }
 
 #[derive(Debug, Default, Deserialize)]

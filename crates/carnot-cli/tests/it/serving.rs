@@ -1,0 +1,219 @@
+//! `carnot serve` with a real model, over a socket.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{carnot, command};
+
+const PROMPT: &str = "def read_lines(path):\n";
+
+/// A server on a port of its own, killed when it is dropped.
+struct Served {
+    child: Child,
+    address: String,
+}
+
+impl Served {
+    fn start(arguments: &[&str]) -> Self {
+        let arguments = [&["serve", "--port", "0", "--threads", "2"], arguments].concat();
+        let mut child = command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let (_, address) = line.trim_end().split_once("http://").expect(&line);
+        let address = address.to_owned();
+        Self { child, address }
+    }
+
+    fn send(&self, method: &str, path: &str, body: &Value) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        write!(
+            stream,
+            "{method} {path} HTTP/1.0\r\nhost: test\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        stream
+    }
+
+    /// The body of a response.
+    fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+        let mut text = String::new();
+        self.send(method, path, body)
+            .read_to_string(&mut text)
+            .unwrap();
+        let (_, body) = text.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    fn complete(&self, body: &Value) -> Value {
+        self.ask("POST", "/v1/completions", body)
+    }
+
+    fn stats(&self) -> Value {
+        self.ask("GET", "/stats", &Value::Null)["engines"][0].take()
+    }
+
+    /// Asks for the statistics until they are as wanted.
+    fn wait_until(&self, wanted: impl Fn(&Value) -> bool) {
+        for _ in 0..2000 {
+            if wanted(&self.stats()) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        panic!("it does not come to that: {}", self.stats());
+    }
+
+    /// Blocks that no sequence holds come to be all of them.
+    fn wait_for_rest(&self) {
+        self.wait_until(|stats| {
+            let count = |field: &str| stats[field].as_u64().unwrap();
+            let unused = count("kv_blocks_free") + count("kv_blocks_cached");
+            stats["in_flight"] == 0 && unused == count("kv_blocks")
+        });
+    }
+
+    fn end(mut self, signals: usize) -> ExitStatus {
+        for _ in 0..signals {
+            let pid = self.child.id().to_string();
+            assert!(
+                Command::new("kill")
+                    .args(["-TERM", &pid])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+            thread::sleep(Duration::from_millis(100));
+        }
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn greedy(prompt: &str, tokens: usize) -> Value {
+    json!({ "prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": true })
+}
+
+#[test]
+fn a_completion_is_what_the_command_line_writes() {
+    let served = Served::start(&[]);
+    let answer = served.complete(&json!({ "prompt": PROMPT, "max_tokens": 24, "temperature": 0 }));
+    let expected = carnot(&["run", "-p", PROMPT, "-n", "24"]).success();
+    let text = answer["choices"][0]["text"].as_str().unwrap();
+    assert_eq!(format!("{text}\n"), expected);
+    let again = served.complete(&json!({ "prompt": PROMPT, "max_tokens": 24, "temperature": 0 }));
+    assert_eq!(again["choices"], answer["choices"]);
+    let prompt = answer["usage"]["prompt_tokens"].as_u64().unwrap();
+    assert_eq!(answer["usage"]["prompt_tokens_details"]["cached_tokens"], 0);
+    assert_eq!(
+        again["usage"]["prompt_tokens_details"]["cached_tokens"],
+        prompt - 1,
+        "all but the last"
+    );
+    let messages = json!([{ "role": "user", "content": "hi" }]);
+    let chat = json!({ "messages": messages, "max_tokens": 8, "response_format": { "type": "json_object" } });
+    let chat = served.ask("POST", "/v1/chat/completions", &chat);
+    let content = chat["choices"][0]["message"]["content"].as_str().unwrap();
+    assert!(content.starts_with('{'), "{chat}");
+    assert!(
+        chat["timings"]["prompt_ms"].as_f64().unwrap() > 0.0,
+        "{chat}"
+    );
+    served.wait_for_rest();
+    assert!(served.end(1).success());
+}
+
+#[test]
+fn clients_that_leave_give_their_blocks_back() {
+    let served = Served::start(&["--cache-tokens", "4096"]);
+    let long = "x = 1\n".repeat(100);
+    for (prompt, streams) in [
+        (PROMPT, true),
+        (PROMPT, false),
+        (&long, true),
+        (&long, false),
+    ] {
+        let mut request = greedy(prompt, 5000);
+        request["stream"] = streams.into();
+        let stream = served.send("POST", "/v1/completions", &request);
+        served.wait_until(|stats| stats["running"] == 1);
+        drop(stream);
+        served.wait_for_rest();
+    }
+}
+
+#[test]
+fn many_at_once_say_what_each_says_alone() {
+    let served = Served::start(&[]);
+    let prompts = [
+        "def main(",
+        "class Queue:\n",
+        "import os\n",
+        "for item in ",
+        "# Sorts a list",
+        "return ",
+    ];
+    let alone: Vec<Value> = prompts
+        .iter()
+        .map(|prompt| served.complete(&greedy(prompt, 40))["choices"][0]["text"].take())
+        .collect();
+    served.ask("POST", "/cache/flush", &Value::Null);
+    let together: Vec<Value> = thread::scope(|scope| {
+        let ask = |prompt: &'static str| {
+            let served = &served;
+            scope.spawn(move || served.complete(&greedy(prompt, 40))["choices"][0]["text"].take())
+        };
+        let asked: Vec<_> = prompts.into_iter().map(ask).collect();
+        asked
+            .into_iter()
+            .map(|asked| asked.join().unwrap())
+            .collect()
+    });
+    assert_eq!(together, alone);
+    served.wait_for_rest();
+}
+
+#[test]
+fn the_first_signal_lets_requests_end_and_the_second_does_not() {
+    let served = Served::start(&[]);
+    let mut request = greedy(PROMPT, 200);
+    request["stream"] = true.into();
+    let mut running = BufReader::new(served.send("POST", "/v1/completions", &request));
+    let mut line = String::new();
+    running.read_line(&mut line).unwrap();
+    assert!(served.end(1).success());
+    let mut rest = String::new();
+    running.read_to_string(&mut rest).unwrap();
+    assert!(rest.trim_end().ends_with("data: [DONE]"), "{rest}");
+
+    let served = Served::start(&["--cache-tokens", "65536", "--context", "65536"]);
+    let _running = served.send("POST", "/v1/completions", &greedy(PROMPT, 60_000));
+    served.wait_until(|stats| stats["running"] == 1);
+    assert_eq!(served.end(2).code(), Some(130));
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let served = Served::start(&[]);
+    let port = served.address.rsplit(':').next().unwrap();
+    carnot(&["serve", "--port", port]).failure(1, &["127.0.0.1", port, "in use"]);
+}
