@@ -109,6 +109,9 @@ pub struct SchedulingArguments {
     /// What running sequences may wait for their next token while prompts come in [default: 1.75 times what they wait alone]
     #[arg(long, value_name = "MS")]
     pub inter_token_ms: Option<u64>,
+    /// Most tokens that are guessed ahead from what was said before, while that is measured to pay; the text stays the same
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub draft_tokens: usize,
     /// Do not keep prefixes for later requests
     #[arg(long)]
     pub no_prefix_cache: bool,

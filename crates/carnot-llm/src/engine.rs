@@ -102,8 +102,8 @@ impl LlmEngine {
         if let Some(available) = options.available_bytes {
             let size = StepSize {
                 context: cache_tokens,
-                rows: policy.max_prompt_tokens + policy.max_running,
-                logit_rows: policy.max_running,
+                rows: policy.max_prompt_tokens + policy.max_running * (1 + policy.draft_tokens),
+                logit_rows: policy.max_running * (1 + policy.draft_tokens),
             };
             MemoryNeed::of(&file, size).check(file.path(), available)?;
         }
@@ -196,15 +196,24 @@ impl LlmEngine {
 
     /// Runs the model on all chunks of a step; the logits that are wanted are then the model's.
     fn compute(&mut self, chunks: &[Chunk]) {
+        let drafted: Vec<Vec<u32>> = chunks.iter().map(|chunk| self.drafted(chunk)).collect();
         let mut rows = 0;
         let mut wanted = Vec::new();
         let spans: Vec<BatchSpan<'_>> = chunks
             .iter()
-            .map(|chunk| {
-                rows += chunk.positions.len();
-                wanted.extend(chunk.samples.then(|| rows - 1));
+            .zip(&drafted)
+            .map(|(chunk, drafted)| {
+                let tokens = if drafted.is_empty() {
+                    &self.scheduler.tokens(chunk.id)[chunk.positions.clone()]
+                } else {
+                    drafted
+                };
+                rows += tokens.len();
+                if chunk.samples {
+                    wanted.extend(rows - 1 - chunk.draft.len()..rows);
+                }
                 BatchSpan {
-                    tokens: &self.scheduler.tokens(chunk.id)[chunk.positions.clone()],
+                    tokens,
                     position: chunk.positions.start,
                     blocks: self.scheduler.blocks(chunk.id),
                 }
@@ -214,6 +223,35 @@ impl LlmEngine {
             spans: &spans,
             logits: &wanted,
         });
+    }
+
+    /// The tokens of a chunk with a draft, and its draft; nothing for others, which are where the scheduler has them.
+    fn drafted(&self, chunk: &Chunk) -> Vec<u32> {
+        if chunk.draft.is_empty() {
+            return Vec::new();
+        }
+        let certain = &self.scheduler.tokens(chunk.id)[chunk.positions.clone()];
+        [certain, &chunk.draft].concat()
+    }
+
+    /// Samples the tokens after a chunk: one, and another after each token of the draft that was drawn too.
+    fn sample(
+        &mut self,
+        chunk: &Chunk,
+        first_row: usize,
+        events: &mut Vec<Event>,
+    ) -> (usize, Option<FinishReason>) {
+        let mut drawn = 0;
+        loop {
+            let ended = self.generate(chunk.id, first_row + drawn, events);
+            let last = self.scheduler.tokens(chunk.id).last();
+            let is_right = last.is_some() && last == chunk.draft.get(drawn);
+            drawn += 1;
+            if ended.is_some() || !is_right {
+                return (drawn, ended);
+            }
+            self.scheduler.confirm(chunk.id);
+        }
     }
 
     /// Samples a token from the `row`-th logits, tells it, and says why the sequence ends if it does.
@@ -397,10 +435,12 @@ impl TextEngine for LlmEngine {
                     tokens: prompt,
                 });
             }
-            let ended = self.generate(chunk.id, row, events);
-            row += 1;
+            let (tokens, ended) = self.sample(&chunk, row, events);
+            row += 1 + chunk.draft.len();
             let generated = self.scheduler.generated(chunk.id);
-            outcome.decode_tokens += usize::from(self.live[&chunk.id].request.max_tokens > 0);
+            if self.live[&chunk.id].request.max_tokens > 0 {
+                outcome.decode_tokens += tokens;
+            }
             if let Some(reason) = ended {
                 let account = self.scheduler.account(chunk.id);
                 self.scheduler.finish(chunk.id);

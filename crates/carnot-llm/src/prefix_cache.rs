@@ -351,15 +351,16 @@ impl PrefixCache {
         node.blocks.len() - usize::from(self.shares_first(node))
     }
 
-    /// Whether the node's first block is also the last one of the node above it.
+    /// Whether a node above holds the first block of this one too. It need not be the next one: another sequence may have
+    /// entered its own block for the positions between.
     fn shares_first(&self, node: &Node) -> bool {
-        let above = node
-            .parent
-            .and_then(|parent| self.node(parent).blocks.last());
-        match (above, node.blocks.first()) {
-            (Some(above), Some(first)) => above.is(first),
-            _ => false,
-        }
+        let begin = node.first_block() * BLOCK_TOKENS;
+        let up = |node: &Node| node.parent.map(|parent| self.node(parent));
+        let above = std::iter::successors(up(node), |node| up(node));
+        let mut within = above.take_while(|above| above.end() > begin);
+        node.blocks.first().is_some_and(|first| {
+            within.any(|above| above.blocks.last().is_some_and(|last| last.is(first)))
+        })
     }
 
     fn touch(&mut self, id: NodeId, is_match: bool) {

@@ -12,6 +12,7 @@
 //!
 //! The scheduler computes nothing and reads no clock. It is the same for a model and for the simulator.
 
+mod draft;
 mod pace;
 mod queue;
 mod sequence;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use carnot_engine::{Census, MAX_PRIORITY, RequestId};
 use carnot_kernels::kv::BLOCK_TOKENS;
 
+use self::draft::{Worth, lookup};
 use self::pace::Pace;
 use self::queue::{Candidate, Order, Queue};
 use self::sequence::Sequence;
@@ -48,6 +50,8 @@ pub struct Policy {
     pub max_passes: u32,
     /// Most tokens of a sequence.
     pub context: usize,
+    /// Most tokens that are guessed to follow a sequence, where that pays; 0 guesses none.
+    pub draft_tokens: usize,
     /// Whether prefixes are kept when a sequence ends.
     pub prefix_cache: bool,
     /// Which of them are given up first.
@@ -63,6 +67,7 @@ impl Default for Policy {
             ageing: Duration::from_secs(10),
             max_passes: 8,
             context: 8192,
+            draft_tokens: 0,
             prefix_cache: true,
             eviction: Eviction::default(),
         }
@@ -80,6 +85,8 @@ pub struct Chunk {
     pub samples: bool,
     /// Whether these are tokens of its prompt, or tokens that have to be computed again.
     pub is_prefill: bool,
+    /// Tokens that may follow, at the positions after these; the next token is wanted after each of them too.
+    pub draft: Vec<u32>,
 }
 
 /// What a step has to do, in this order.
@@ -126,6 +133,17 @@ pub struct BlockCopy {
     pub to: u32,
 }
 
+/// A step whose time is not known yet.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    began: Duration,
+    prompt_tokens: usize,
+    decoding: usize,
+    is_drafted: bool,
+    /// Tokens that came of it.
+    generated: usize,
+}
+
 /// A tenant's share.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tenant {
@@ -149,8 +167,9 @@ pub struct Scheduler {
     cancelled: Vec<RequestId>,
     tenants: HashMap<Arc<str>, Tenant>,
     pace: Pace,
-    /// When the last step was planned, with its prompt tokens and its others.
-    last: Option<(Duration, usize, usize)>,
+    worth: Worth,
+    /// What is known of the last step.
+    last: Option<Last>,
     now: Duration,
     next_id: u64,
     waiting_tokens: usize,
@@ -182,6 +201,7 @@ impl Scheduler {
             cancelled: Vec::new(),
             tenants: HashMap::new(),
             pace: Pace::default(),
+            worth: Worth::default(),
             last: None,
             now: Duration::ZERO,
             next_id: 0,
@@ -273,8 +293,13 @@ impl Scheduler {
 
     /// Plans the next step. `now` counts from any moment, and never backwards.
     pub fn plan(&mut self, now: Duration) -> Step {
-        if let Some((then, prompt, decode)) = self.last.take() {
-            self.pace.observe(prompt, decode, now.saturating_sub(then));
+        if let Some(last) = self.last.take() {
+            let took = now.saturating_sub(last.began);
+            self.pace.observe(last.prompt_tokens, last.decoding, took);
+            if last.prompt_tokens == 0 {
+                self.worth
+                    .observe(last.is_drafted, took.as_secs_f64(), last.generated);
+            }
         }
         self.now = now;
         let mut step = Step::default();
@@ -295,7 +320,13 @@ impl Scheduler {
                 .iter()
                 .map(|chunk| chunk.positions.len())
                 .sum();
-            self.last = Some((now, prompt, decoding));
+            self.last = Some(Last {
+                began: now,
+                prompt_tokens: prompt,
+                decoding,
+                is_drafted: step.chunks.iter().any(|chunk| !chunk.draft.is_empty()),
+                generated: 0,
+            });
         }
         step
     }
@@ -324,8 +355,19 @@ impl Scheduler {
         }
     }
 
+    /// A token of a draft was generated, after [`push`](Self::push) of it: its keys and values are right.
+    pub fn confirm(&mut self, id: RequestId) {
+        if let Some(sequence) = self.sequences.get_mut(&id) {
+            sequence.computed += 1;
+            sequence.reached = sequence.reached.max(sequence.computed);
+        }
+    }
+
     /// Adds a generated token; returns whether there may be more.
     pub fn push(&mut self, id: RequestId, token: u32) -> bool {
+        if let Some(last) = &mut self.last {
+            last.generated += 1;
+        }
         let Some(sequence) = self.sequences.get_mut(&id) else {
             return false;
         };
@@ -566,7 +608,27 @@ impl Scheduler {
                 positions: last..last + 1,
                 samples: true,
                 is_prefill: false,
+                draft: self.guess(id),
             });
+        }
+    }
+
+    /// Tokens that may follow a sequence, if guessing pays and there are blocks for them that nobody needs.
+    fn guess(&mut self, id: RequestId) -> Vec<u32> {
+        if self.policy.draft_tokens == 0 || !self.worth.pays() {
+            return Vec::new();
+        }
+        let sequence = self
+            .sequences
+            .get_mut(&id)
+            .expect("only live requests are planned");
+        // The last token that there may be needs nothing after it.
+        let room = sequence.limit.saturating_sub(sequence.tokens.len() + 1);
+        let guess = lookup(&sequence.tokens, room.min(self.policy.draft_tokens)).to_vec();
+        let covered = sequence.tokens.len() + guess.len();
+        match sequence.table.grow(&self.pool, covered) {
+            Ok(()) => guess,
+            Err(_) => Vec::new(),
         }
     }
 
@@ -611,6 +673,7 @@ impl Scheduler {
             positions: sequence.computed..end,
             samples: end == sequence.tokens.len(),
             is_prefill: true,
+            draft: Vec::new(),
         };
         let count = chunk.positions.len();
         step.chunks.push(chunk);
@@ -623,6 +686,10 @@ impl Scheduler {
             let Some(next) = self.candidate() else {
                 return;
             };
+            if self.running.is_empty() && self.lacking(next.id) > 0 {
+                // Its own cached prefix is in its way: where edges part within a block, a path holds that block twice.
+                self.cache.flush();
+            }
             if self.lacking(next.id) > 0 || self.is_being_computed(next.id, step) {
                 return;
             }

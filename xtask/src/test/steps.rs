@@ -190,7 +190,8 @@ fn clients() -> anyhow::Result<Outcome> {
             "it needs the Python environment of step setup",
         ));
     };
-    run(&mut cargo(&["build", "--quiet", "--package", "carnot-cli"]))?;
+    // The whole workspace, so that the tests, which come next, find everything built with the same features.
+    run(&mut cargo(&["build", "--quiet", "--workspace"]))?;
     let binary = Metadata::read()?.target.join("debug/carnot");
     run(python.arg("tools/clients/openai_client.py").arg(binary)).map(|()| Outcome::default())
 }

@@ -77,6 +77,7 @@ fn engines(
         policy: Policy {
             max_running: scheduling.parallel,
             step_target: scheduling.inter_token_ms.map(Duration::from_millis),
+            draft_tokens: scheduling.draft_tokens,
             prefix_cache: !scheduling.no_prefix_cache,
             ..Policy::default()
         },

@@ -18,6 +18,7 @@ struct World {
 /// A sequence that is computed.
 struct Running {
     namespace: Arc<str>,
+    tokens: Vec<u32>,
     table: BlockTable,
     pin: Option<Pin>,
 }
@@ -41,6 +42,7 @@ impl World {
         self.hold(&blocks, &tokens[..cached]);
         let mut running = Running {
             namespace: namespace.into(),
+            tokens: tokens[..cached].to_vec(),
             table: BlockTable::default(),
             pin,
         };
@@ -50,11 +52,7 @@ impl World {
         blocks
             .into_iter()
             .for_each(|block| running.table.push(block));
-        let lacking = running.table.missing(tokens.len());
-        let lacking = lacking.saturating_sub(self.pool.free_blocks());
-        let (evictable, freed) = (self.cache.evictable_blocks(), self.cache.evict(lacking));
-        assert_eq!(freed, lacking.min(evictable), "evicts what it says it can");
-        if running.table.grow(&self.pool, tokens.len()).is_err() {
+        if !self.grow(&mut running, tokens.len()) {
             self.end(running);
             return None;
         }
@@ -65,18 +63,34 @@ impl World {
                 self.written.insert((to, slot), copied);
             }
         }
-        for position in cached..tokens.len() {
+        self.compute(&mut running, &tokens[cached..]);
+        Some(running)
+    }
+
+    /// Covers `tokens` tokens with blocks, if there are enough.
+    fn grow(&mut self, running: &mut Running, tokens: usize) -> bool {
+        let lacking = running.table.missing(tokens);
+        let lacking = lacking.saturating_sub(self.pool.free_blocks());
+        let (evictable, freed) = (self.cache.evictable_blocks(), self.cache.evict(lacking));
+        assert_eq!(freed, lacking.min(evictable), "evicts what it says it can");
+        running.table.grow(&self.pool, tokens).is_ok()
+    }
+
+    /// Writes more tokens to where there are blocks for them, and enters all.
+    fn compute(&mut self, running: &mut Running, more: &[u32]) {
+        for &token in more {
+            let position = running.tokens.len();
+            running.tokens.push(token);
             let block = running.table.numbers()[position / BLOCK_TOKENS];
             let place = (block, position % BLOCK_TOKENS);
-            self.written.insert(place, tokens[..=position].to_vec());
+            self.written.insert(place, running.tokens.clone());
         }
         running.pin = self.cache.insert(
             &running.namespace,
-            tokens,
+            &running.tokens,
             running.table.held(),
-            running.pin,
+            running.pin.take(),
         );
-        Some(running)
     }
 
     fn end(&mut self, running: Running) {
@@ -122,6 +136,7 @@ fn tokens() -> impl Strategy<Value = Vec<u32>> {
 #[derive(Clone, Debug)]
 enum Action {
     Run(bool, Vec<u32>),
+    GoOn(prop::sample::Index, Vec<u32>),
     End(prop::sample::Index),
     Evict(usize),
     Flush,
@@ -130,6 +145,7 @@ enum Action {
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         6 => (any::<bool>(), tokens()).prop_map(|(other, tokens)| Action::Run(other, tokens)),
+        4 => (any::<prop::sample::Index>(), tokens()).prop_map(|(index, tokens)| Action::GoOn(index, tokens)),
         4 => any::<prop::sample::Index>().prop_map(Action::End),
         2 => (0..6_usize).prop_map(Action::Evict),
         1 => Just(Action::Flush),
@@ -149,7 +165,14 @@ proptest! {
         for action in actions {
             match action {
                 Action::Run(other, tokens) => running.extend(world.run(if other { "other" } else { "" }, &tokens)),
-                Action::End(_) if running.is_empty() => (),
+                Action::GoOn(..) | Action::End(_) if running.is_empty() => (),
+                Action::GoOn(index, more) => {
+                    let this = index.index(running.len());
+                    let tokens = running[this].tokens.len() + more.len();
+                    if world.grow(&mut running[this], tokens) {
+                        world.compute(&mut running[this], &more);
+                    }
+                }
                 Action::End(index) => {
                     let ended = running.swap_remove(index.index(running.len()));
                     world.end(ended);

@@ -303,7 +303,8 @@ proptest! {
         let mut scheduler = Scheduler::new(policy, blocks);
         let mut at = 0;
         for action in actions {
-            let ids: Vec<RequestId> = scheduler.sequences.keys().copied().collect();
+            let mut ids: Vec<RequestId> = scheduler.sequences.keys().copied().collect();
+            ids.sort_unstable();
             match action {
                 Action::Submit { tokens, max_tokens, priority, tenant, late } if tokens.len() < scheduler.context() => {
                     let deadline = late.map(|late| Duration::from_millis(at + late));

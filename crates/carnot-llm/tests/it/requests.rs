@@ -61,6 +61,7 @@ struct Outcome {
 impl Outcome {
     fn add(&mut self, event: Event) {
         match event {
+            Event::Started { .. } => (),
             Event::Prefilled { tokens, .. } => self.prefilled += tokens,
             Event::Token { token, text, .. } => {
                 self.tokens.push(token);

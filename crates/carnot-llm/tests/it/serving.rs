@@ -135,6 +135,45 @@ fn together_or_alone_cached_or_not_the_tokens_are_the_same() {
     }
 }
 
+/// By the clock of this test every step takes as long, so that a guess that is right pays.
+#[test]
+fn guesses_change_no_token() {
+    let policy = Policy {
+        draft_tokens: 4,
+        ..Policy::default()
+    };
+    let mut engine = engine(policy, 4096);
+    let requests = requests(&engine);
+    let expected = alone(&requests);
+    let (mut steps, mut tokens) = (0, 0);
+    let mut now = NOW;
+    for (request, expected) in requests.iter().zip(&expected) {
+        let id = engine.submit(request.clone(), NOW).unwrap();
+        let mut events = Vec::new();
+        while !engine.is_idle() {
+            now += Duration::from_millis(1);
+            tokens += engine.step(now, &mut events).unwrap().decode_tokens;
+            steps += 1;
+        }
+        let drawn = events.iter().filter_map(|event| match event {
+            Event::Token { request, token, .. } if *request == id => Some(*token),
+            _ => None,
+        });
+        assert_eq!(drawn.collect::<Vec<u32>>(), expected.tokens);
+    }
+    assert!(
+        steps < tokens,
+        "some guesses were right: {tokens} tokens in {steps} steps"
+    );
+    let ids: Vec<RequestId> = requests
+        .iter()
+        .map(|request| engine.submit(request.clone(), NOW).unwrap())
+        .collect();
+    assert_eq!(texts(&finish(&mut engine, &ids)), texts(&expected));
+    let census = engine.census();
+    assert_eq!(census.free_blocks + census.cached_blocks, census.blocks);
+}
+
 #[test]
 fn preempted_sequences_compute_again_and_end_the_same() {
     // Room for about two of six.
