@@ -370,6 +370,8 @@ impl Compute {
             keys.len() == places.len() * width && values.len() == keys.len(),
             "shapes of keys and values"
         );
+        let begun = places.iter().filter(|(_, slot)| *slot == 0);
+        begun.for_each(|&(block, _)| cache.clear_values(block));
         let target = cache.writer(shape);
         self.rows(places.len(), keys.len(), |row| {
             let (block, slot) = places[row];

@@ -109,6 +109,16 @@ impl KvLayer {
         }
     }
 
+    /// Makes the values of a block zeros. The attention kernels weigh whole blocks, those of positions beyond the last with nearly
+    /// nothing: whatever another sequence left there must at least be a number.
+    pub(crate) fn clear_values(&mut self, block: u32) {
+        let values = self.shape.block_values();
+        for head in 0..self.shape.heads {
+            let start = (head * self.blocks + block as usize) * values;
+            self.values.as_mut_halves()[start..start + values].fill(0);
+        }
+    }
+
     /// For several workers that write different places.
     pub(crate) fn writer(&mut self, shape: KvShape) -> Writer<'_> {
         assert_eq!(shape, self.shape, "shape of the K/V cache");

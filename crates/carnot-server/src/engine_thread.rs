@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::admission::{Ledger, Limits};
 use crate::error::ApiError;
 use crate::metrics::{EngineMetrics, Metrics};
+use crate::recent::Recent;
 
 /// Updates of a request that may wait for its reader.
 const CHANNEL: usize = 256;
@@ -103,10 +104,27 @@ pub(crate) fn updates() -> (Updates, mpsc::Receiver<(usize, Update)>) {
 enum Command {
     Submit(Box<Submission>),
     Flush(oneshot::Sender<usize>),
+    List(oneshot::Sender<Vec<UnderWay>>),
+    /// All sequences of a request; how many there were.
+    Cancel(Arc<str>, oneshot::Sender<usize>),
+}
+
+/// A sequence that waits or runs.
+#[derive(Clone, Debug)]
+pub(crate) struct UnderWay {
+    pub name: Arc<str>,
+    pub choice: usize,
+    pub tenant: Arc<str>,
+    pub priority: u8,
+    pub state: &'static str,
+    pub prompt_tokens: usize,
+    pub generated_tokens: usize,
+    pub age: Duration,
 }
 
 struct Submission {
     request: TextRequest,
+    name: Arc<str>,
     choice: usize,
     updates: Updates,
     submitted: Duration,
@@ -118,6 +136,7 @@ pub(crate) struct EngineHandle {
     pub model: ModelInfo,
     pub codec: Arc<dyn TextCodec>,
     pub ledger: Arc<Ledger>,
+    pub recent: Recent,
     census: Arc<Mutex<Census>>,
     commands: Mutex<Sender<Command>>,
     begin: Instant,
@@ -134,6 +153,8 @@ impl EngineHandle {
         let (model, codec) = (engine.model().clone(), engine.codec());
         let (ledger, census) = (Arc::<Ledger>::default(), Arc::<Mutex<Census>>::default());
         let begin = Instant::now();
+        let metrics = metrics.engine(&model.name);
+        let recent = metrics.recent.clone();
         let turns = Turns {
             engine,
             limits,
@@ -141,7 +162,7 @@ impl EngineHandle {
             leaving: Vec::new(),
             ledger: Arc::clone(&ledger),
             census: Arc::clone(&census),
-            metrics: metrics.engine(&model.name),
+            metrics,
             begin,
             did_nothing: false,
         };
@@ -152,6 +173,7 @@ impl EngineHandle {
             model,
             codec,
             ledger,
+            recent,
             census,
             commands: Mutex::new(sender),
             begin,
@@ -173,12 +195,13 @@ impl EngineHandle {
     pub fn submit(
         &self,
         request: TextRequest,
-        choice: usize,
+        (name, choice): (&Arc<str>, usize),
         updates: Updates,
     ) -> impl Future<Output = Result<(), ApiError>> + use<> {
         let (refused, refusal) = oneshot::channel();
         self.send(Command::Submit(Box::new(Submission {
             request,
+            name: Arc::clone(name),
             choice,
             updates,
             submitted: self.now(),
@@ -200,6 +223,20 @@ impl EngineHandle {
         answer.await.unwrap_or(0)
     }
 
+    /// Everything that waits or runs.
+    pub async fn under_way(&self) -> Vec<UnderWay> {
+        let (list, answer) = oneshot::channel();
+        self.send(Command::List(list));
+        answer.await.unwrap_or_default()
+    }
+
+    /// Gives up all sequences of a request; returns how many there were.
+    pub async fn cancel(&self, name: &str) -> usize {
+        let (cancelled, answer) = oneshot::channel();
+        self.send(Command::Cancel(name.into(), cancelled));
+        answer.await.unwrap_or(0)
+    }
+
     fn send(&self, command: Command) {
         let commands = self.commands.lock();
         let commands = commands.unwrap_or_else(PoisonError::into_inner);
@@ -210,6 +247,9 @@ impl EngineHandle {
 
 /// A request that the engine has.
 struct Live {
+    name: Arc<str>,
+    priority: u8,
+    generated: usize,
     choice: usize,
     updates: Updates,
     /// Updates that its reader had no room for.
@@ -226,6 +266,24 @@ struct Live {
 }
 
 impl Live {
+    fn under_way(&self, now: Duration) -> UnderWay {
+        UnderWay {
+            name: Arc::clone(&self.name),
+            choice: self.choice,
+            tenant: Arc::clone(&self.tenant),
+            priority: self.priority,
+            state: match (self.started, self.first_token, self.held_since) {
+                (None, ..) => "waiting",
+                (_, _, Some(_)) => "paused",
+                (_, None, _) => "prefill",
+                _ => "decode",
+            },
+            prompt_tokens: self.prompt_tokens,
+            generated_tokens: self.generated,
+            age: now.saturating_sub(self.submitted),
+        }
+    }
+
     fn timings(&self, now: Duration) -> Timings {
         let started = self.started.unwrap_or(now);
         let first = self.first_token.unwrap_or(now);
@@ -312,6 +370,20 @@ impl Turns {
                 // Whoever asked may have left.
                 let _ = freed.send(self.engine.flush_prefix_cache());
             }
+            Command::List(list) => {
+                let now = self.now();
+                let _ = list.send(self.live.values().map(|live| live.under_way(now)).collect());
+            }
+            Command::Cancel(name, cancelled) => {
+                let theirs = self.live.iter_mut().filter(|(_, live)| live.name == name);
+                let mut count = 0;
+                for (&id, live) in theirs {
+                    live.given_up.get_or_insert(Ending::Cancelled);
+                    self.engine.cancel(id);
+                    count += 1;
+                }
+                let _ = cancelled.send(count);
+            }
         }
     }
 
@@ -319,6 +391,7 @@ impl Turns {
         let now = self.now();
         let tenant = Arc::clone(&submission.request.tenant);
         let prompt_tokens = submission.request.prompt.len();
+        let priority = submission.request.priority;
         let request = TextRequest {
             deadline: Some(submission.submitted + self.limits.request_time),
             ..submission.request
@@ -326,6 +399,9 @@ impl Turns {
         match self.engine.submit(request, now) {
             Ok(id) => {
                 let live = Live {
+                    name: submission.name,
+                    priority,
+                    generated: 0,
                     choice: submission.choice,
                     updates: submission.updates,
                     held: VecDeque::new(),
@@ -455,6 +531,7 @@ impl Turns {
                     self.metrics.token(now.saturating_sub(live.last_token));
                 }
                 live.last_token = now;
+                live.generated += 1;
                 live.held.push_back(Update::Token {
                     token,
                     text,

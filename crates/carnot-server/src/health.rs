@@ -74,7 +74,9 @@ async fn one_token(app: &App, engine: &EngineHandle) -> Result<(), ApiError> {
         .ledger
         .admit(limits, &request.tenant, (1, 1), engine.now())?;
     let (sender, mut updates) = updates();
-    engine.submit(request, 0, sender).await?;
+    engine
+        .submit(request, (&"health".into(), 0), sender)
+        .await?;
     while let Some((_, update)) = updates.recv().await {
         if let Update::Finished(finished) = update {
             return match finished.ending {
@@ -122,6 +124,7 @@ pub(crate) async fn stats(State(app): State<Arc<App>>) -> Json<Value> {
             "kv_blocks_cached": census.cached_blocks,
             "prefix_tokens": census.cached_tokens,
             "preemptions": census.preemptions,
+            "recent": engine.recent.told(),
         })
     });
     Json(json!({ "engines": engines.collect::<Vec<Value>>() }))

@@ -13,6 +13,9 @@
 //! admission      who is let in, who is told to come back and when
 //! engine_thread  owns an engine: commands in, updates out, step after step
 //! metrics        what is counted, and its exposition
+//! recent         quantiles of the last thousand, for people
+//! requests       what is under way, and how to end it
+//! page           the live page
 //! error          every failure that a client can see, as one table
 //! ```
 //!
@@ -25,6 +28,9 @@ mod error;
 mod health;
 mod metrics;
 mod openai;
+mod page;
+mod recent;
+mod requests;
 mod router;
 
 use std::future::Future;

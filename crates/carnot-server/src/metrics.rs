@@ -16,6 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::engine_thread::{Ending, Timings};
+use crate::recent::Recent;
 
 type Labels = Vec<(&'static str, String)>;
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
@@ -146,6 +147,7 @@ impl Metrics {
     pub fn engine(&self, model: &str) -> EngineMetrics {
         EngineMetrics {
             all: self.clone(),
+            recent: Recent::default(),
             model: model.to_owned(),
         }
     }
@@ -171,6 +173,7 @@ impl Metrics {
 /// The metrics of one engine.
 pub(crate) struct EngineMetrics {
     all: Metrics,
+    pub recent: Recent,
     model: String,
 }
 
@@ -198,6 +201,7 @@ impl EngineMetrics {
     }
 
     pub fn first_token(&self, after: Duration) {
+        self.recent.first_token(after);
         self.observe(&self.all.first_token, after);
         self.all
             .generated_tokens
@@ -206,6 +210,7 @@ impl EngineMetrics {
     }
 
     pub fn token(&self, after: Duration) {
+        self.recent.token(after);
         self.observe(&self.all.inter_token, after);
         self.all
             .generated_tokens
@@ -216,6 +221,8 @@ impl EngineMetrics {
     pub fn finished(&self, ending: &Ending, usage: &Usage, timings: Timings, took: Duration) {
         let labels = self.labels_with("finished", ending.name());
         self.all.requests.get_or_create(&labels).inc();
+        let tokens = (usage.prompt_tokens, usage.cached_tokens);
+        self.recent.finished(timings.queue, took, tokens);
         self.observe(&self.all.queue, timings.queue);
         self.observe(&self.all.request, took);
         let computed = usage.prompt_tokens.saturating_sub(usage.cached_tokens);

@@ -79,7 +79,7 @@ async fn execute(app: &App, engine: &EngineHandle, plan: Plan) -> Result<Respons
     let (sender, updates) = updates();
     let requests = plan.requests.iter().enumerate();
     let submitted: Vec<_> = requests
-        .map(|(choice, request)| engine.submit(request.clone(), choice, sender.clone()))
+        .map(|(choice, request)| engine.submit(request.clone(), (&plan.id, choice), sender.clone()))
         .collect();
     // Only the engine's thread has senders now, so that the channel ends with the last choice.
     drop(sender);

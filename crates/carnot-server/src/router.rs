@@ -7,14 +7,15 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, FromRequest, Request};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Router, http};
 
 use crate::error::{ApiError, BODY_TOO_LARGE, INVALID_JSON, METHOD_NOT_ALLOWED, NOT_FOUND};
-use crate::{App, auth, health, openai};
+use crate::{App, auth, health, openai, page, requests};
 
 /// Every route: its method, its path, and whether it is open to everybody.
 pub const ROUTES: &[(&str, &str, bool)] = &[
+    ("GET", "/", true),
     ("GET", "/health", true),
     ("GET", "/health/live", true),
     ("GET", "/health/ready", true),
@@ -22,6 +23,8 @@ pub const ROUTES: &[(&str, &str, bool)] = &[
     ("GET", "/health/generate", false),
     ("GET", "/metrics", false),
     ("GET", "/stats", false),
+    ("GET", "/requests", false),
+    ("DELETE", "/requests/{id}", false),
     ("GET", "/v1/models", false),
     ("POST", "/v1/chat/completions", false),
     ("POST", "/v1/completions", false),
@@ -33,6 +36,7 @@ pub const ROUTES: &[(&str, &str, bool)] = &[
 /// The service.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let open = Router::new()
+        .route("/", get(page::page))
         .route("/health", get(health::health))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
@@ -41,6 +45,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/health/generate", get(health::generate))
         .route("/metrics", get(health::metrics))
         .route("/stats", get(health::stats))
+        .route("/requests", get(requests::list))
+        .route("/requests/{id}", delete(requests::cancel))
         .route("/v1/models", get(openai::models))
         .route("/v1/chat/completions", post(openai::chat))
         .route("/v1/completions", post(openai::completions))

@@ -202,3 +202,38 @@ fn parts_of_the_positions_make_a_whole() {
         }
     }
 }
+
+/// A block is used again by another sequence: what is left of the first must not matter, were it infinite.
+#[test]
+fn what_another_sequence_left_in_a_block_does_not_matter() {
+    for compute in machines() {
+        let mut cache = KvLayer::new(SHAPE, 2);
+        let table = [1, 0];
+        let span = |tokens| Span {
+            row: 0,
+            tokens,
+            position: 0,
+            table: &table,
+            window: usize::MAX,
+        };
+        let infinite = vec![f32::INFINITY; 32 * 64];
+        compute.store_kv(&mut cache, SHAPE, &[span(32)], &infinite, &infinite);
+        let (keys, values) = keys_and_values(5, 19);
+        compute.store_kv(&mut cache, SHAPE, &[span(19)], &keys, &values);
+        let queries = noise(9, 19 * HEADS * 32);
+        let mut out = vec![0.0; queries.len()];
+        compute.attention(&cache, SHAPE, HEADS, &queries, &[span(19)], &mut out);
+        let mut last = vec![0.0; HEADS * 32];
+        let one = Span {
+            position: 18,
+            ..span(1)
+        };
+        let query = &queries[18 * HEADS * 32..];
+        compute.attention(&cache, SHAPE, HEADS, query, &[one], &mut last);
+        assert!(
+            out.iter().chain(&last).all(|value| value.is_finite()),
+            "{}",
+            compute.instruction_set()
+        );
+    }
+}

@@ -6,7 +6,7 @@ use tokio::sync::mpsc::Receiver;
 
 use super::plan::{Kind, Plan};
 use crate::engine_thread::{Ending, Finished, Timings, Update};
-use crate::error::{ApiError, DEADLINE, ENGINE_FAILED, QUEUE_TIMEOUT};
+use crate::error::{ApiError, CANCELLED, DEADLINE, ENGINE_FAILED, QUEUE_TIMEOUT};
 
 /// What came of a choice so far.
 #[derive(Default)]
@@ -65,7 +65,7 @@ pub(super) async fn collect(
         Kind::Completion => "text_completion",
     };
     Ok(json!({
-        "id": plan.id,
+        "id": *plan.id,
         "object": object,
         "created": plan.created,
         "model": plan.model,
@@ -121,9 +121,14 @@ pub(super) fn reason(ending: &Ending) -> Result<&'static str, ApiError> {
             &DEADLINE,
             "the request took as long as one may",
         )),
-        Ending::Cancelled | Ending::SlowReader => {
-            Err(ApiError::new(&ENGINE_FAILED, "the request was given up"))
-        }
+        Ending::Cancelled => Err(ApiError::new(
+            &CANCELLED,
+            "the request was ended from outside",
+        )),
+        Ending::SlowReader => Err(ApiError::new(
+            &ENGINE_FAILED,
+            "the response was not read for as long as one may wait",
+        )),
         Ending::Failed(why) => Err(ApiError::new(&ENGINE_FAILED, why.clone())),
     }
 }

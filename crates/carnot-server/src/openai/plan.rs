@@ -27,7 +27,7 @@ pub(super) enum Kind {
 /// Sequences, and how they are told.
 pub(super) struct Plan {
     pub kind: Kind,
-    pub id: String,
+    pub id: Arc<str>,
     /// Seconds since 1970.
     pub created: u64,
     pub model: String,
@@ -86,7 +86,7 @@ impl Plan {
         }
         Ok(Self {
             kind: prompts.kind,
-            id: name(prompts.kind),
+            id: name(prompts.kind).into(),
             created: now(),
             model: engine.model.name.clone(),
             codec: Arc::clone(&engine.codec),

@@ -187,7 +187,7 @@ impl Streaming {
             Kind::Completion => "text_completion",
         };
         json!({
-            "id": self.plan.id,
+            "id": *self.plan.id,
             "object": object,
             "created": self.plan.created,
             "model": self.plan.model,

@@ -1,0 +1,121 @@
+"""Serving side by side: chats that share a beginning, all at once, against `carnot serve` and llama-cpp-python's server.
+
+    pip install 'llama-cpp-python[server]==0.3.36'
+    cargo build --release
+    python tools/bench/serve.py MODEL.gguf [--chats 16] [--shared 4000] [--own 600] [--tokens 64] [--rounds 5]
+
+Each round starts both servers anew, one after the other and in turns, so that nothing is cached; sends one short request off the clock; then all
+chats at once, each with the same beginning and an end of its own (characters of models/text/validation.txt). Counted are output tokens a
+second, all together, from the first request to the last token; and the median time to the first token. The ratio is Carnot's tokens a second
+over the other's in the same round. Both read the same file with as many threads; temperature 0, no end of text. llama-cpp-python's server
+has one sequence at a time and keeps the last one's prefix.
+"""
+import argparse
+import asyncio
+import json
+import pathlib
+import signal
+import statistics
+import subprocess
+import sys
+import time
+
+TEXT = pathlib.Path(__file__).parents[2] / "models/text/validation.txt"
+CARNOT = pathlib.Path(__file__).parents[2] / "target/release/carnot"
+
+
+def servers(options):
+    threads, context = str(options.threads), str(options.context)
+    carnot = [str(CARNOT), "serve", options.model, "--port", "18080", "--threads", threads, "--context", context]
+    llama = [
+        sys.executable, "-m", "llama_cpp.server", "--model", options.model, "--port", "18081", "--n_threads", threads,
+        "--n_threads_batch", threads, "--n_ctx", context, "--interrupt_requests", "False", "--flash_attn", "True",
+        "--logits_all", "False",
+    ]
+    return {"carnot": (carnot, 18080), "llama-cpp-python": (llama, 18081)}
+
+
+async def post(port, body):
+    """Sends a completion and yields the events of its stream."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    data = json.dumps(body).encode()
+    head = f"POST /v1/completions HTTP/1.0\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n"
+    writer.write(head.encode() + data)
+    status = await reader.readline()
+    if b" 200 " not in status:
+        raise RuntimeError((await reader.read()).decode())
+    while line := await reader.readline():
+        if line.startswith(b"data: ") and b"[DONE]" not in line:
+            yield json.loads(line[6:])
+    writer.close()
+
+
+async def chat(port, prompt, tokens):
+    """Seconds to the first token, and how many came."""
+    begin, first, count = time.perf_counter(), None, 0
+    body = {"prompt": prompt, "max_tokens": tokens, "temperature": 0, "stream": True, "ignore_eos": True}
+    async for event in post(port, body):
+        if event["choices"] and event["choices"][0].get("text"):
+            first = first or time.perf_counter() - begin
+            count += 1
+    return first, count
+
+
+async def ready(port):
+    for _ in range(600):
+        try:
+            await chat(port, "a", 2)
+            return
+        except (OSError, RuntimeError):
+            await asyncio.sleep(0.1)
+    raise RuntimeError(f"nobody answers on port {port}")
+
+
+async def measure(port, prompts, tokens):
+    await ready(port)
+    begin = time.perf_counter()
+    results = await asyncio.gather(*(chat(port, prompt, tokens) for prompt in prompts))
+    seconds = time.perf_counter() - begin
+    # Events without text are tokens too, so that the number asked for is what counts.
+    return len(prompts) * tokens / seconds, statistics.median(first for first, _ in results if first)
+
+
+def run(command, port, prompts, tokens):
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        return asyncio.run(measure(port, prompts, tokens))
+    finally:
+        server.send_signal(signal.SIGTERM)
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--chats", type=int, default=16)
+    parser.add_argument("--shared", type=int, default=4000, help="characters")
+    parser.add_argument("--own", type=int, default=600, help="characters")
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--context", type=int, default=8192)
+    options = parser.parse_args()
+    text = TEXT.read_text()
+    shared, rest = text[: options.shared], text[options.shared :]
+    prompts = [shared + rest[index * options.own : (index + 1) * options.own] for index in range(options.chats)]
+    ratios, names = [], list(servers(options))
+    for index in range(options.rounds):
+        results = {}
+        for name in names[index % 2 :] + names[: index % 2]:
+            command, port = servers(options)[name]
+            results[name] = run(command, port, prompts, options.tokens)
+        ratios.append(results["carnot"][0] / results["llama-cpp-python"][0])
+        told = ", ".join(f"{name} {rate:.1f} tok/s, first token {first:.2f} s" for name, (rate, first) in results.items())
+        print(f"round {index + 1}: {told}; ratio {ratios[-1]:.2f}", flush=True)
+    print(f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) in {len(ratios)} rounds")
+
+
+main()
