@@ -6,7 +6,7 @@ use carnot_formats::BlockType;
 use carnot_kernels::InstructionSet;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Run and profile model inference, and see beside every figure the limit of the machine and where the rest went.
+/// Run, serve and profile model inference, and see beside every figure the limit of the machine and where the rest went.
 #[derive(Debug, Parser)]
 #[command(
     name = "carnot",

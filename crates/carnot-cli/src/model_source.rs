@@ -69,15 +69,19 @@ pub fn load_with(
         bar.set_position(done as u64);
     });
     bar.finish_and_clear();
-    let engine = engine.map_err(advised)?;
+    let flag = match options.cache_tokens {
+        None => "--context",
+        Some(_) => "--cache-tokens",
+    };
+    let engine = engine.map_err(|error| advised(error, flag))?;
     for note in engine.loaded().notes() {
         printer.note(&format!("carnot: {note}"));
     }
     Ok(engine)
 }
 
-/// Says what to change where memory does not suffice.
-pub fn advised(error: Error) -> anyhow::Error {
+/// Says what to change where memory does not suffice; `flag` is what says how many tokens there is room for.
+pub fn advised(error: Error, flag: &str) -> anyhow::Error {
     let Error::Memory {
         need, available, ..
     } = &error
@@ -85,7 +89,7 @@ pub fn advised(error: Error) -> anyhow::Error {
         return anyhow::Error::new(error).context("loading the model");
     };
     let advice = match need.context_that_fits(*available) {
-        Some(context) => format!("--context {context} fits"),
+        Some(tokens) => format!("{flag} {tokens} fits"),
         None => "no context fits: take a smaller model, or one of fewer bits".to_owned(),
     };
     anyhow::anyhow!("{error}; {advice}")

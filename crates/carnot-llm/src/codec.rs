@@ -11,7 +11,7 @@ use crate::grammar::{Grammars, Guide};
 pub(crate) struct Codec {
     tokenizer: Arc<Tokenizer>,
     template: Option<ChatTemplate>,
-    grammars: Option<Grammars>,
+    grammars: Result<Grammars, String>,
     model: String,
 }
 
@@ -28,11 +28,8 @@ impl Codec {
     /// A guide through `grammar`, compiled if it is not kept.
     pub fn guide(&self, grammar: &Grammar) -> Result<Guide, EngineError> {
         let grammars = self.grammars.as_ref();
-        let grammars = grammars.ok_or_else(|| EngineError::InvalidGrammar {
-            reason: format!(
-                "{} has no end-of-text token to complete a text with",
-                self.model
-            ),
+        let grammars = grammars.map_err(|reason| EngineError::InvalidGrammar {
+            reason: reason.clone(),
         })?;
         grammars.guide(grammar)
     }

@@ -28,17 +28,20 @@ pub(crate) struct Grammars {
 }
 
 impl Grammars {
-    /// None for a vocabulary without an end-of-text token, which could not say that a text is complete.
-    pub fn new(tokenizer: &Tokenizer) -> Option<Self> {
-        let eos = *tokenizer.eos().first()?;
+    /// # Errors
+    /// Why a vocabulary cannot follow grammars: one without an end-of-text token could not say that a text is complete.
+    pub fn new(tokenizer: &Tokenizer) -> Result<Self, String> {
+        let eos = tokenizer.eos().first();
+        let eos = *eos.ok_or("the model has no end-of-text token to complete a text with")?;
         let size = tokenizer.vocabulary_size() as u32;
         let words: Vec<Vec<u8>> = (0..size).map(|token| word(tokenizer, token)).collect();
         let trie = TokTrie::from(&TokRxInfo::new(size, eos), &words);
         let environment: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
-        let mut factory = ParserFactory::new_simple(&environment).ok()?;
+        let factory = ParserFactory::new_simple(&environment);
+        let mut factory = factory.map_err(|error| error.to_string())?;
         factory.quiet();
         factory.limits_mut().verbose_errors = false;
-        Some(Self {
+        Ok(Self {
             factory,
             kept: Mutex::default(),
         })

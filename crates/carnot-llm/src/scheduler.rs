@@ -14,8 +14,10 @@
 
 mod draft;
 mod pace;
+mod plan;
 mod queue;
 mod sequence;
+mod tenants;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -28,10 +30,12 @@ use carnot_kernels::kv::BLOCK_TOKENS;
 
 use self::draft::{Worth, lookup};
 use self::pace::Pace;
+pub use self::plan::{BlockCopy, Chunk, Dropped, Ended, Step};
 use self::queue::{Candidate, Order, Queue};
 use self::sequence::Sequence;
 pub use self::sequence::{Account, Job};
-use crate::blocks::{Block, BlockPool, blocks_for};
+use self::tenants::Tenants;
+use crate::blocks::{BlockPool, blocks_for};
 use crate::prefix_cache::{Eviction, PrefixCache, PrefixMatch, common_prefix};
 
 /// How a scheduler decides.
@@ -74,65 +78,6 @@ impl Default for Policy {
     }
 }
 
-/// Tokens of a sequence that a step computes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chunk {
-    /// The sequence.
-    pub id: RequestId,
-    /// Positions of the tokens.
-    pub positions: Range<usize>,
-    /// Whether the next token is wanted.
-    pub samples: bool,
-    /// Whether these are tokens of its prompt, or tokens that have to be computed again.
-    pub is_prefill: bool,
-    /// Tokens that may follow, at the positions after these; the next token is wanted after each of them too.
-    pub draft: Vec<u32>,
-}
-
-/// What a step has to do, in this order.
-#[derive(Debug, Default)]
-pub struct Step {
-    /// Requests that ended before it: cancelled, or too late.
-    pub dropped: Vec<Ended>,
-    /// Requests that got their place, with the tokens that the cache had of each.
-    pub begun: Vec<(RequestId, usize)>,
-    /// Blocks whose content goes into others.
-    pub copies: Vec<BlockCopy>,
-    /// What to compute.
-    pub chunks: Vec<Chunk>,
-}
-
-/// A request that ended before its last token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// Its name.
-    pub id: RequestId,
-    /// Why.
-    pub why: Dropped,
-    /// Tokens that it had generated.
-    pub generated: usize,
-    /// What became of its tokens.
-    pub account: Account,
-}
-
-/// Why a request ended without its last token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dropped {
-    /// It was cancelled.
-    Cancelled,
-    /// Its deadline came.
-    Late,
-}
-
-/// The content of one block for another.
-#[derive(Clone, Debug)]
-pub struct BlockCopy {
-    /// Held until the copy is made.
-    pub from: Block,
-    /// Number of the other.
-    pub to: u32,
-}
-
 /// A step whose time is not known yet.
 #[derive(Clone, Copy, Debug)]
 struct Last {
@@ -142,15 +87,6 @@ struct Last {
     is_drafted: bool,
     /// Tokens that came of it.
     generated: usize,
-}
-
-/// A tenant's share.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tenant {
-    /// Tokens computed for it; generated ones count twice, as they cost more.
-    served: u64,
-    /// Its requests that wait or run.
-    live: usize,
 }
 
 /// Decides what each step computes.
@@ -165,7 +101,7 @@ pub struct Scheduler {
     running: Vec<RequestId>,
     deadlines: BTreeSet<(Duration, RequestId)>,
     cancelled: Vec<RequestId>,
-    tenants: HashMap<Arc<str>, Tenant>,
+    tenants: Tenants,
     pace: Pace,
     worth: Worth,
     /// What is known of the last step.
@@ -175,11 +111,6 @@ pub struct Scheduler {
     waiting_tokens: usize,
     preemptions: u64,
 }
-
-/// Tenants that have nothing to do are forgotten when there are more than these.
-const TENANTS: usize = 1024;
-/// What a generated token counts against a prompt token.
-const GENERATED_WEIGHT: u64 = 2;
 
 impl Scheduler {
     /// A scheduler over `blocks` blocks of 16 tokens.
@@ -199,7 +130,7 @@ impl Scheduler {
             running: Vec::new(),
             deadlines: BTreeSet::new(),
             cancelled: Vec::new(),
-            tenants: HashMap::new(),
+            tenants: Tenants::default(),
             pace: Pace::default(),
             worth: Worth::default(),
             last: None,
@@ -244,7 +175,7 @@ impl Scheduler {
         debug_assert!(!job.prompt.is_empty() && job.prompt.len() < self.policy.context);
         let id = RequestId(self.next_id);
         self.next_id += 1;
-        self.enter_tenant(&job.tenant);
+        self.tenants.enter(&job.tenant);
         self.deadlines.extend(job.deadline.map(|at| (at, id)));
         let job = Job {
             priority: job.priority.min(MAX_PRIORITY),
@@ -342,14 +273,8 @@ impl Scheduler {
         let again = sequence.reached.min(end).saturating_sub(start);
         sequence.account.recomputed += again;
         sequence.reached = sequence.reached.max(end);
-        let weight = if chunk.is_prefill {
-            1
-        } else {
-            GENERATED_WEIGHT
-        };
-        if let Some(tenant) = self.tenants.get_mut(&sequence.tenant) {
-            tenant.served += weight * (end - start) as u64;
-        }
+        self.tenants
+            .serve(&sequence.tenant, end - start, chunk.is_prefill);
         if cache_it {
             self.enter_cache(chunk.id);
         }
@@ -396,7 +321,7 @@ impl Scheduler {
         self.cache.check_integrity();
         let census = self.census();
         assert_eq!(census.running + census.waiting, self.sequences.len());
-        let live: usize = self.tenants.values().map(|tenant| tenant.live).sum();
+        let live = self.tenants.requests();
         assert_eq!(live, self.sequences.len(), "requests of the tenants");
         let waiting = self
             .sequences
@@ -430,20 +355,6 @@ impl Scheduler {
         self.sequences
             .get_mut(&id)
             .expect("only live requests are planned")
-    }
-
-    /// A tenant that comes back starts level with those that are there: what it did not use is not saved up.
-    fn enter_tenant(&mut self, name: &Arc<str>) {
-        if self.tenants.len() > TENANTS {
-            self.tenants.retain(|_, tenant| tenant.live > 0);
-        }
-        let live = self.tenants.values().filter(|tenant| tenant.live > 0);
-        let least = live.map(|tenant| tenant.served).min();
-        let tenant = self.tenants.entry(Arc::clone(name)).or_default();
-        if tenant.live == 0 {
-            tenant.served = tenant.served.max(least.unwrap_or(0));
-        }
-        tenant.live += 1;
     }
 
     fn drop_late(&mut self) {
@@ -495,9 +406,7 @@ impl Scheduler {
         if let Some(deadline) = sequence.deadline {
             self.deadlines.remove(&(deadline, id));
         }
-        if let Some(tenant) = self.tenants.get_mut(&sequence.tenant) {
-            tenant.live -= 1;
-        }
+        self.tenants.leave(&sequence.tenant);
     }
 
     /// Enters what a sequence has computed.
@@ -552,7 +461,7 @@ impl Scheduler {
             ageing: self.policy.ageing,
             max_passes: self.policy.max_passes,
         };
-        let served = |tenant: &Arc<str>| self.tenants.get(tenant).map_or(0, |tenant| tenant.served);
+        let served = |tenant: &Arc<str>| self.tenants.served(tenant);
         let matching = |id| {
             let sequence = self.sequence(id);
             self.cache.matching(&sequence.tenant, &sequence.tokens)

@@ -67,6 +67,8 @@ pub(crate) struct App {
     settings: Settings,
     metrics: Metrics,
     is_draining: AtomicBool,
+    /// Seconds since 1970 when the models were there.
+    started: u64,
 }
 
 impl App {
@@ -94,6 +96,7 @@ impl Server {
                 settings,
                 metrics,
                 is_draining: AtomicBool::new(false),
+                started: openai::unix_seconds(),
             }),
         })
     }

@@ -22,6 +22,7 @@ pub(crate) use chat::chat;
 pub(crate) use completions::completions;
 
 use self::plan::Plan;
+pub(crate) use self::plan::unix_seconds;
 pub(crate) use self::wire::parse;
 use crate::App;
 use crate::engine_thread::{EngineHandle, updates};
@@ -33,7 +34,7 @@ pub(crate) async fn models(State(app): State<Arc<App>>) -> Json<Value> {
         json!({
             "id": engine.model.name,
             "object": "model",
-            "created": 0,
+            "created": app.started,
             "owned_by": "carnot",
             "meta": {
                 "architecture": engine.model.architecture,

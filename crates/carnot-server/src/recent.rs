@@ -28,7 +28,7 @@ impl Ring {
         self.count += 1;
     }
 
-    /// In milliseconds; nothing is null where nothing happened.
+    /// In milliseconds; null where nothing happened.
     fn quantiles(&self) -> Value {
         let mut sorted = self.seconds.clone();
         sorted.sort_unstable_by(f32::total_cmp);

@@ -83,7 +83,7 @@ pub fn execute(arguments: &PerplexityArguments, printer: &Printer) -> anyhow::Re
     if let Some(available) = options.available_bytes {
         MemoryNeed::of(&file, step_size(&settings))
             .check(file.path(), available)
-            .map_err(model_source::advised)?;
+            .map_err(|error| model_source::advised(error, "--context"))?;
     }
     let set = options.instruction_set.unwrap_or_else(InstructionSet::best);
     let compute = Compute::with_instruction_set(options.threads, set);

@@ -3,8 +3,7 @@
 use std::io::{IsTerminal, Read};
 
 use anyhow::Context;
-use carnot_engine::{Sampling, TextEngine, TextRequest};
-use carnot_formats::{ChatMessage, Tokenizer};
+use carnot_engine::{ChatMessage, Sampling, TextEngine, TextRequest};
 use carnot_llm::LlmEngine;
 
 use crate::cli::RunArguments;
@@ -38,24 +37,14 @@ pub fn execute(arguments: &RunArguments, printer: &Printer) -> anyhow::Result<()
 fn prompt(arguments: &RunArguments, engine: &LlmEngine) -> anyhow::Result<Vec<u32>> {
     let tokenizer = engine.tokenizer();
     if let Some(message) = &arguments.chat {
-        let template = engine.loaded().file().chat_template()?;
-        let template = template.with_context(|| {
-            format!(
-                "{} has no chat template; give a prompt with -p",
-                engine.model().name
-            )
-        })?;
-        let system = arguments
-            .system
-            .iter()
-            .map(|system| ChatMessage::new("system", system));
-        let messages: Vec<ChatMessage> =
-            system.chain([ChatMessage::new("user", message)]).collect();
-        let text = template.render(&messages, true)?;
-        return Ok(without_second_bos(
-            tokenizer,
-            tokenizer.encode(&text, true)?,
-        ));
+        let of = |role: &str, content: &str| ChatMessage {
+            role: role.to_owned(),
+            content: content.to_owned(),
+        };
+        let system = arguments.system.iter().map(|system| of("system", system));
+        let messages: Vec<ChatMessage> = system.chain([of("user", message)]).collect();
+        let tokens = engine.codec().encode_chat(&messages);
+        return tokens.map_err(|error| anyhow::anyhow!("{error}; give a prompt with -p"));
     }
     let text = match arguments.prompt.as_deref() {
         Some("-") => standard_input()?,
@@ -69,14 +58,6 @@ fn prompt(arguments: &RunArguments, engine: &LlmEngine) -> anyhow::Result<Vec<u3
     // A model without a beginning-of-text token has nothing to continue an empty prompt from.
     anyhow::ensure!(!tokens.is_empty(), "the prompt is empty");
     Ok(tokens)
-}
-
-/// Templates that write the beginning-of-text token themselves would have it twice.
-fn without_second_bos(tokenizer: &Tokenizer, mut tokens: Vec<u32>) -> Vec<u32> {
-    if tokens.len() > 1 && tokens[0] == tokens[1] && Some(tokens[0]) == tokenizer.bos() {
-        tokens.remove(0);
-    }
-    tokens
 }
 
 fn standard_input() -> anyhow::Result<String> {

@@ -87,7 +87,7 @@ impl Plan {
         Ok(Self {
             kind: prompts.kind,
             id: name(prompts.kind).into(),
-            created: now(),
+            created: unix_seconds(),
             model: engine.model.name.clone(),
             codec: Arc::clone(&engine.codec),
             requests,
@@ -184,7 +184,8 @@ fn any_seed() -> u64 {
     (mixed ^ mixed >> 31).wrapping_mul(0xbf58_476d_1ce4_e5b9)
 }
 
-fn now() -> u64 {
+/// Seconds since 1970.
+pub(crate) fn unix_seconds() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
 }
