@@ -12,13 +12,14 @@ has one sequence at a time and keeps the last one's prefix.
 """
 import argparse
 import asyncio
-import json
 import pathlib
 import signal
 import statistics
 import subprocess
 import sys
 import time
+
+from client import chat, ready
 
 TEXT = pathlib.Path(__file__).parents[2] / "models/text/validation.txt"
 CARNOT = pathlib.Path(__file__).parents[2] / "target/release/carnot"
@@ -35,49 +36,13 @@ def servers(options):
     return {"carnot": (carnot, 18080), "llama-cpp-python": (llama, 18081)}
 
 
-async def post(port, body):
-    """Sends a completion and yields the events of its stream."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    data = json.dumps(body).encode()
-    head = f"POST /v1/completions HTTP/1.0\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n"
-    writer.write(head.encode() + data)
-    status = await reader.readline()
-    if b" 200 " not in status:
-        raise RuntimeError((await reader.read()).decode())
-    while line := await reader.readline():
-        if line.startswith(b"data: ") and b"[DONE]" not in line:
-            yield json.loads(line[6:])
-    writer.close()
-
-
-async def chat(port, prompt, tokens):
-    """Seconds to the first token, and how many came."""
-    begin, first, count = time.perf_counter(), None, 0
-    body = {"prompt": prompt, "max_tokens": tokens, "temperature": 0, "stream": True, "ignore_eos": True}
-    async for event in post(port, body):
-        if event["choices"] and event["choices"][0].get("text"):
-            first = first or time.perf_counter() - begin
-            count += 1
-    return first, count
-
-
-async def ready(port):
-    for _ in range(600):
-        try:
-            await chat(port, "a", 2)
-            return
-        except (OSError, RuntimeError):
-            await asyncio.sleep(0.1)
-    raise RuntimeError(f"nobody answers on port {port}")
-
-
 async def measure(port, prompts, tokens):
     await ready(port)
     begin = time.perf_counter()
     results = await asyncio.gather(*(chat(port, prompt, tokens) for prompt in prompts))
     seconds = time.perf_counter() - begin
     # Events without text are tokens too, so that the number asked for is what counts.
-    return len(prompts) * tokens / seconds, statistics.median(first for first, _ in results if first)
+    return len(prompts) * tokens / seconds, statistics.median(times[0] for times in results if times)
 
 
 def run(command, port, prompts, tokens):

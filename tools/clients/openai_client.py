@@ -6,11 +6,14 @@
 Starts the server with the embedded model on a port that is free, and ends it. With --transcript what was said is printed.
 """
 import argparse
+import base64
 import concurrent.futures
-import signal
-import subprocess
+import json
+import struct
 
 import openai
+
+from server import serve
 
 PROMPT = "def read_lines(path):\n"
 
@@ -21,20 +24,11 @@ def main():
     parser.add_argument("--transcript", action="store_true")
     options = parser.parse_args()
     tell = print if options.transcript else lambda *_: None
-    server = subprocess.Popen(
-        [options.carnot, "serve", "--port", "0", "--api-key", "team:sk-test", "--max-queue", "4", "--parallel", "2"],
-        stdout=subprocess.PIPE, text=True,
-    )
-    try:
-        address = server.stdout.readline().split()[-1]
+    with serve(options.carnot, "--api-key", "team:sk-test", "--max-queue", "4", "--parallel", "2") as address:
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="sk-test", max_retries=0)
-        for check in (models, completion, stream, logprobs, choices, sampling, errors, keys, overload, leaving):
+        for check in (models, completion, chat, stream, logprobs, choices, structured, sampling, embeddings, errors, keys, overload, leaving):
             check(client, tell)
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(timeout=30) == 0
-    finally:
-        server.kill()
-    print("openai: models, completions, streams, log-probabilities, errors, keys, overload and the end are as promised")
+    print("openai: models, completions, chats, streams, log-probabilities, embeddings, errors, keys, overload and the end are as promised")
 
 
 def models(client, tell):
@@ -57,6 +51,34 @@ def completion(client, tell):
     assert again.usage.prompt_tokens_details.cached_tokens == again.usage.prompt_tokens - 1
     stopped = complete(client, stop=[answer.choices[0].text[3:6]])
     assert stopped.choices[0].finish_reason == "stop" and stopped.choices[0].text == answer.choices[0].text[:3]
+
+
+def chat(client, tell):
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Add two numbers."}]
+    tools = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}]
+    answer = client.chat.completions.create(model="embedded", messages=messages, tools=tools, max_tokens=12, temperature=0)
+    tell("chat:", repr(answer.choices[0].message.content), answer.usage)
+    assert answer.choices[0].message.role == "assistant" and answer.usage.completion_tokens <= 12
+
+
+def structured(client, tell):
+    schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"], "additionalProperties": False}
+    messages = [{"role": "user", "content": "Is it?"}]
+    form = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+    answer = client.chat.completions.create(model="embedded", messages=messages, response_format=form, max_tokens=40, temperature=0)
+    tell("structured:", repr(answer.choices[0].message.content))
+    assert isinstance(json.loads(answer.choices[0].message.content)["ok"], bool)
+
+
+def embeddings(client, tell):
+    texts = ["def add(a, b):", "def add(x, y):", "<html><body>"]
+    answer = client.embeddings.create(model="embedded", input=texts)
+    vectors = [each.embedding for each in answer.data]
+    near, far = (sum(a * b for a, b in zip(vectors[0], vectors[at])) for at in (1, 2))
+    tell("embeddings:", len(vectors[0]), "numbers; like", near, "unlike", far)
+    assert near > far and abs(sum(value * value for value in vectors[0]) - 1) < 1e-3
+    raw = client.embeddings.create(model="embedded", input=texts[0], encoding_format="base64", dimensions=8).data[0].embedding
+    assert len(struct.unpack("<8f", base64.b64decode(raw))) == 8
 
 
 def stream(client, tell):

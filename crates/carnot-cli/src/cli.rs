@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use carnot_formats::BlockType;
 use carnot_kernels::InstructionSet;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing::level_filters::LevelFilter;
 
 /// Run, serve and profile model inference, and see beside every figure the limit of the machine and where the rest went.
 #[derive(Debug, Parser)]
@@ -93,10 +94,71 @@ pub struct ServeArguments {
     #[arg(long, env = "CARNOT_INSTRUCTION_SET", value_name = "SET")]
     pub instruction_set: Option<InstructionSet>,
 
+    /// TOML file of what else flags say, such as `port = 9000`; flags and environment go before it, and SIGHUP reads its limits and keys again
+    #[arg(long, env = "CARNOT_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Also tell metrics by the names of another server
+    #[arg(long, value_name = "SERVER")]
+    pub metrics_compat: Option<MetricNames>,
+
     #[command(flatten)]
     pub scheduling: SchedulingArguments,
     #[command(flatten)]
     pub limits: LimitArguments,
+    #[command(flatten)]
+    pub encryption: TlsArguments,
+    #[command(flatten)]
+    pub logs: LogArguments,
+}
+
+/// What connections are encrypted with.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Encryption")]
+pub struct TlsArguments {
+    /// PEM file of the certificate, and of those that vouch for it; encrypts all connections
+    #[arg(
+        long,
+        env = "CARNOT_TLS_CERT",
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file of its private key
+    #[arg(
+        long,
+        env = "CARNOT_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    pub tls_key: Option<PathBuf>,
+}
+
+/// Whose names of metrics are told beside our own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MetricNames {
+    /// Those that gateways and dashboards read
+    Vllm,
+}
+
+/// What is logged to standard error.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Logs")]
+pub struct LogArguments {
+    /// The least that is logged: off, error, warn, info (each response and its tokens and times), debug
+    #[arg(long, env = "CARNOT_LOG", value_name = "LEVEL", default_value = "info")]
+    pub log_level: LevelFilter,
+    /// How it is written
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// An object a line
+    Json,
 }
 
 /// Which requests run, and for how long at a time.

@@ -23,18 +23,18 @@ const REPEATS: usize = 4;
 
 /// What is known of this machine for up to `threads` threads; measured now if nothing is, or if `refresh`.
 pub fn profile(threads: usize, refresh: bool, printer: &Printer) -> MachineProfile {
-    let known = (!refresh).then(read).flatten();
-    if let Some(known) = known.filter(|known| {
-        known
-            .peaks
-            .iter()
-            .any(|peaks| peaks.threads == threads as u32)
-    }) {
+    if let Some(known) = (!refresh).then(|| known(threads)).flatten() {
         return known;
     }
     let measured = measure(threads, printer);
     keep(&measured, printer);
     measured
+}
+
+/// What is known of this machine for `threads` threads without measuring anything.
+pub fn known(threads: usize) -> Option<MachineProfile> {
+    let is_for_them = |peaks: &Peaks| peaks.threads == threads as u32;
+    read().filter(|known| known.peaks.iter().any(is_for_them))
 }
 
 /// The profile with every kernel timed on `threads` threads; what was measured is kept.

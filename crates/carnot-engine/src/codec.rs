@@ -1,14 +1,42 @@
 //! Text and tokens.
 
+use serde::Serialize;
+use serde_json::{Map, Value};
+
 use crate::{EngineError, Grammar};
 
 /// One message of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ChatMessage {
-    /// Who speaks: `system`, `user`, `assistant`.
+    /// Who speaks: `system`, `user`, `assistant`, `tool`.
     pub role: String,
     /// What is said.
     pub content: String,
+    /// What else templates read: `tool_calls`, `tool_call_id`, `name`, `reasoning_content`.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+impl ChatMessage {
+    /// A message that is only said.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self {
+            role: role.into(),
+            content: content.into(),
+            rest: Map::new(),
+        }
+    }
+}
+
+/// What a chat template makes a prompt of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conversation {
+    /// What was said so far.
+    pub messages: Vec<ChatMessage>,
+    /// What the model may call, each in OpenAI's form: `{"type": "function", "function": {…}}`.
+    pub tools: Vec<Value>,
+    /// What else the template asks for, such as `enable_thinking`.
+    pub arguments: Map<String, Value>,
 }
 
 /// How a model's text becomes tokens, and its tokens text.
@@ -26,7 +54,7 @@ pub trait TextCodec: Send + Sync {
     ///
     /// # Errors
     /// [`EngineError::NoChatTemplate`] where the model was made for no conversation.
-    fn encode_chat(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, EngineError>;
+    fn encode_chat(&self, conversation: &Conversation) -> Result<Vec<u32>, EngineError>;
 
     /// Compiles a grammar, which takes time that the engine's thread has not, and keeps it for the requests that follow.
     ///

@@ -13,6 +13,13 @@ pub enum Event {
         /// Tokens of its prompt that do not have to be computed.
         cached_tokens: usize,
     },
+    /// A part of the prompt has been processed, and more is to come.
+    Prefilling {
+        /// Whose.
+        request: RequestId,
+        /// Tokens of the prompt that are done.
+        tokens: usize,
+    },
     /// The whole prompt has been processed.
     Prefilled {
         /// Whose.
@@ -30,6 +37,13 @@ pub enum Event {
         text: String,
         /// How likely it was, if that was asked for.
         logprobs: Option<Box<TokenLogprobs>>,
+    },
+    /// The vector that was asked for.
+    Embedding {
+        /// Whose.
+        request: RequestId,
+        /// As the last layer leaves it, normed as for the output; its length is the model's width.
+        values: Vec<f32>,
     },
     /// The request has ended; it is forgotten.
     Finished {

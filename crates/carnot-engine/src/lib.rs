@@ -31,10 +31,12 @@ mod error;
 mod event;
 mod request;
 
-pub use codec::{ChatMessage, TextCodec};
+pub use codec::{ChatMessage, Conversation, TextCodec};
 pub use error::EngineError;
 pub use event::{Event, FinishReason, StepOutcome, TokenLogprobs, Usage};
-pub use request::{DEFAULT_PRIORITY, Grammar, MAX_PRIORITY, RequestId, Sampling, TextRequest};
+pub use request::{
+    DEFAULT_PRIORITY, Grammar, MAX_PRIORITY, Pooling, RequestId, Sampling, TextRequest,
+};
 
 use std::sync::Arc;
 use std::time::Duration;

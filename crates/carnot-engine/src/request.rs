@@ -30,6 +30,8 @@ pub struct TextRequest {
     pub logit_bias: Vec<(u32, f32)>,
     /// Whether the logarithms of probabilities are told with each token, and those of how many of the likeliest beside it.
     pub logprobs: Option<usize>,
+    /// Asks for a vector instead of a text: nothing is generated.
+    pub embed: Option<Pooling>,
     /// What the text has to be.
     pub grammar: Option<Grammar>,
     /// From 0 to 10; 10 goes first.
@@ -38,6 +40,16 @@ pub struct TextRequest {
     pub tenant: Arc<str>,
     /// When it is of no use any more, by the clock of [`TextEngine::step`](crate::TextEngine::step).
     pub deadline: Option<Duration>,
+}
+
+/// How the hidden states of a prompt's tokens become one vector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pooling {
+    /// That of the last token, which has seen all others.
+    #[default]
+    Last,
+    /// Their mean.
+    Mean,
 }
 
 /// A form that a text has to have.
@@ -68,6 +80,7 @@ impl Default for TextRequest {
             min_tokens: 0,
             logit_bias: Vec::new(),
             logprobs: None,
+            embed: None,
             grammar: None,
             priority: DEFAULT_PRIORITY,
             tenant: Arc::default(),

@@ -1,35 +1,13 @@
 //! A model's chat template: a Jinja program that turns messages into the text that the model was trained on.
 
+mod json;
+
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind, Value, context};
+use serde::Serialize;
 
 use crate::error::Error;
-
-/// One message of a conversation, as templates see it.
-#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
-pub struct ChatMessage {
-    /// Who speaks: `system`, `user`, `assistant`.
-    pub role: String,
-    /// What is said.
-    pub content: String,
-}
-
-impl ChatMessage {
-    /// A message.
-    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self {
-            role: role.into(),
-            content: content.into(),
-        }
-    }
-
-    fn to_value(&self) -> Value {
-        Value::from_pairs([
-            ("role", self.role.as_str()),
-            ("content", self.content.as_str()),
-        ])
-    }
-}
 
 /// A compiled template. Rendering has a budget: a hostile template cannot loop for ever.
 #[derive(Debug)]
@@ -59,6 +37,7 @@ impl ChatTemplate {
                 Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
             },
         );
+        environment.add_filter("tojson", json::to_json);
         environment.add_function("strftime_now", |format: String| {
             strftime(std::time::SystemTime::now(), &format)
         });
@@ -78,17 +57,23 @@ impl ChatTemplate {
 
     /// The text of a conversation; with `add_generation_prompt` it ends where the assistant's answer begins.
     ///
-    /// The text holds its own beginning-of-text token where the template writes one: encode it without adding another.
+    /// `messages` are objects with `role` and `content`, `tools` what the model may call, `arguments` an object of what else the
+    /// template asks for. The text holds its own beginning-of-text token where the template writes one: encode it without adding another.
     pub fn render(
         &self,
-        messages: &[ChatMessage],
+        messages: &[impl Serialize],
+        tools: &[impl Serialize],
+        arguments: &impl Serialize,
         add_generation_prompt: bool,
     ) -> Result<String, Error> {
         let context = context! {
-            messages => messages.iter().map(ChatMessage::to_value).collect::<Vec<_>>(),
+            messages => Value::from(Serde(messages)),
+            // Templates ask whether there are any by `if tools`, and by `tools is none`.
+            tools => (!tools.is_empty()).then(|| Value::from(Serde(tools))),
             add_generation_prompt,
             bos_token => self.bos_token.as_str(),
             eos_token => self.eos_token.as_str(),
+            ..Value::from(Serde(arguments))
         };
         let rendered = self
             .environment
@@ -178,31 +163,32 @@ fn civil_date(days: u64) -> (u64, u64, u64) {
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
+    use serde_json::json;
+
     use super::*;
 
     fn template(source: &str) -> ChatTemplate {
         ChatTemplate::new("test", source, "<s>", "</s>").unwrap()
     }
 
-    fn conversation() -> Vec<ChatMessage> {
-        vec![
-            ChatMessage::new("system", " Be brief. "),
-            ChatMessage::new("user", "Hi"),
-        ]
+    fn render(source: &str, tools: &[serde_json::Value]) -> Result<String, Error> {
+        let messages = [
+            json!({ "role": "system", "content": " Be brief. " }),
+            json!({ "role": "user", "content": "Hi" }),
+        ];
+        template(source).render(&messages, tools, &json!({ "thinking": false }), true)
     }
 
     #[test]
     fn python_methods_and_special_tokens_work() {
         let source = "{{ bos_token }}{% for m in messages %}\n[{{ m['role'].upper() }}] {{ m.content.strip() }}{{ eos_token }}\n{% endfor %}\n{% if add_generation_prompt %}[A]{% endif %}";
-        let text = template(source).render(&conversation(), true).unwrap();
+        let text = render(source, &[]).unwrap();
         assert_eq!(text, "<s>[SYSTEM] Be brief.</s>\n[USER] Hi</s>\n[A]");
     }
 
     #[test]
     fn a_template_may_refuse_with_its_own_words() {
-        let error = template("{{ raise_exception('roles must alternate') }}")
-            .render(&conversation(), true)
-            .unwrap_err();
+        let error = render("{{ raise_exception('roles must alternate') }}", &[]).unwrap_err();
         assert_eq!(
             error.to_string(),
             "test: chat template: roles must alternate"
@@ -212,7 +198,19 @@ mod tests {
     #[test]
     fn an_endless_template_runs_out_of_fuel() {
         let source = "{% for a in range(10000) %}{% for b in range(10000) %}{% for c in range(10000) %}{% endfor %}{% endfor %}{% endfor %}";
-        assert!(template(source).render(&conversation(), true).is_err());
+        assert!(render(source, &[]).is_err());
+    }
+
+    #[test]
+    fn tools_and_arguments_reach_the_template() {
+        let source = "{% if tools %}{% for tool in tools %}{{ tool | tojson }}{% endfor %}{% else %}{{ tools is none }}{% endif %} {{ thinking }}";
+        assert_eq!(render(source, &[]).unwrap(), "True False");
+        let tool = json!({ "type": "function", "function": { "name": "<é>", "arguments": [] } });
+        // As Python writes it: in the order that was given, with spaces, nothing escaped that need not be.
+        assert_eq!(
+            render(source, &[tool]).unwrap(),
+            r#"{"type": "function", "function": {"name": "<é>", "arguments": []}} False"#
+        );
     }
 
     #[test]

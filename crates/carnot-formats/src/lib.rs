@@ -17,7 +17,8 @@
 //! ```
 //! # fn main() -> Result<(), carnot_formats::Error> {
 //! # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/embedded-q8_0.gguf");
-//! use carnot_formats::{ChatMessage, ModelFile};
+//! use carnot_formats::ModelFile;
+//! use serde_json::json;
 //!
 //! let model = ModelFile::open(path.as_ref())?;
 //! assert_eq!(model.file_type(), "Q8_0");
@@ -29,13 +30,13 @@
 //! assert_eq!(tokenizer.decode(&ids, true)?, "import os");
 //!
 //! let template = model.chat_template()?.expect("this model has one");
-//! assert_eq!(template.render(&[ChatMessage::new("user", "hello")], true)?, "# user: hello\n# assistant: ");
+//! assert_eq!(template.render(&[json!({"role": "user", "content": "hello"})], &[(); 0], &json!({}), true)?, "# user: hello\n# assistant: ");
 //! # Ok(())
 //! # }
 //! ```
 
 pub use carnot_kernels::blocks::BlockType;
-pub use chat_template::{ChatMessage, ChatTemplate};
+pub use chat_template::ChatTemplate;
 pub use config::{Architecture, ModelConfig, Rope, RopeScaling, RopeStyle};
 pub use error::Error;
 pub use layout::TensorSpec;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use carnot_engine::{ChatMessage, EngineError, Grammar, TextCodec};
+use carnot_engine::{Conversation, EngineError, Grammar, TextCodec};
 use carnot_formats::{ChatTemplate, Tokenizer};
 
 use crate::grammar::{Grammars, Guide};
@@ -41,6 +41,15 @@ impl TextCodec for Codec {
     }
 
     fn decode(&self, tokens: &[u32]) -> Result<String, EngineError> {
+        let vocabulary = self.tokenizer.vocabulary_size();
+        let unknown = |&token: &u32| self.tokenizer.token_bytes(token).is_none();
+        if let Some(position) = tokens.iter().position(unknown) {
+            return Err(EngineError::UnknownToken {
+                token: tokens[position],
+                position,
+                vocabulary,
+            });
+        }
         self.tokenizer.decode(tokens, true).map_err(foreign)
     }
 
@@ -48,16 +57,18 @@ impl TextCodec for Codec {
         self.tokenizer.token_bytes(token)
     }
 
-    fn encode_chat(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, EngineError> {
+    fn encode_chat(&self, conversation: &Conversation) -> Result<Vec<u32>, EngineError> {
         let template = self.template.as_ref();
         let template = template.ok_or_else(|| EngineError::NoChatTemplate {
             model: self.model.clone(),
         })?;
-        let messages: Vec<_> = messages
-            .iter()
-            .map(|message| carnot_formats::ChatMessage::new(&message.role, &message.content))
-            .collect();
-        let text = template.render(&messages, true).map_err(foreign)?;
+        let Conversation {
+            messages,
+            tools,
+            arguments,
+        } = conversation;
+        let text = template.render(messages, tools, arguments, true);
+        let text = text.map_err(foreign)?;
         let mut tokens = self.encode(&text, true)?;
         // A template may write the beginning-of-text token itself; it would be there twice.
         let bos = self.tokenizer.bos();

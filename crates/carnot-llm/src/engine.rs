@@ -1,12 +1,13 @@
 //! Requests in, events out: what the scheduler plans, the model computes, and the samplers choose from.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use carnot_engine::{
-    Census, EngineError, Event, FinishReason, ModelInfo, RequestId, StepOutcome, TextCodec,
-    TextEngine, TextRequest, Usage,
+    Census, EngineError, Event, FinishReason, ModelInfo, Pooling, RequestId, StepOutcome,
+    TextCodec, TextEngine, TextRequest, Usage,
 };
 use carnot_formats::{ModelFile, Tokenizer};
 use carnot_kernels::kv::BLOCK_TOKENS;
@@ -17,6 +18,7 @@ use crate::blocks::blocks_for;
 use crate::codec::Codec;
 use crate::forward::{Batch, BatchSpan, Model};
 use crate::memory_need::{MemoryNeed, StepSize};
+use crate::pooling::Pool;
 use crate::sampler::Rules;
 use crate::scheduler::{Account, Chunk, Dropped, Job, Policy, Scheduler};
 use crate::{Error, Sampler, StreamDecoder};
@@ -59,6 +61,8 @@ struct Live {
     request: TextRequest,
     sampler: Sampler,
     decoder: StreamDecoder,
+    /// Where a vector is asked for instead of a text.
+    pool: Option<Pool>,
 }
 
 struct EngineSites {
@@ -209,7 +213,7 @@ impl LlmEngine {
                     drafted
                 };
                 rows += tokens.len();
-                if chunk.samples {
+                if chunk.samples && self.live[&chunk.id].pool.is_none() {
                     wanted.extend(rows - 1 - chunk.draft.len()..rows);
                 }
                 BatchSpan {
@@ -232,6 +236,39 @@ impl LlmEngine {
         }
         let certain = &self.scheduler.tokens(chunk.id)[chunk.positions.clone()];
         [certain, &chunk.draft].concat()
+    }
+
+    /// Takes the hidden states of a chunk's rows if its request asks for a vector, which is there with the last chunk; false if it asks for a text.
+    fn embed(&mut self, chunk: &Chunk, rows: Range<usize>, events: &mut Vec<Event>) -> bool {
+        let live = self.live.get_mut(&chunk.id);
+        let Some(pool) = live.and_then(|live| live.pool.as_mut()) else {
+            return false;
+        };
+        let (norm, epsilon) = self.model.output_norm();
+        pool.add(
+            chunk.positions.start,
+            self.model.hidden(rows),
+            norm,
+            epsilon,
+        );
+        if chunk.samples {
+            events.push(Event::Embedding {
+                request: chunk.id,
+                values: pool.finish(),
+            });
+            let (prompt, account) = (
+                self.prompt_tokens(chunk.id),
+                self.scheduler.account(chunk.id),
+            );
+            self.scheduler.finish(chunk.id);
+            self.end(
+                chunk.id,
+                FinishReason::Stop,
+                usage(prompt, 0, account),
+                events,
+            );
+        }
+        true
     }
 
     /// Samples the tokens after a chunk: one, and another after each token of the draft that was drawn too.
@@ -371,11 +408,13 @@ impl TextEngine for LlmEngine {
             tenant: Arc::clone(&request.tenant),
             priority: request.priority,
             deadline: request.deadline,
+            is_whole: request.embed == Some(Pooling::Mean),
         };
         let id = self.scheduler.submit(job, now);
         let live = Live {
             sampler: Sampler::new(self.rules(&request), &request.prompt).guided(guide),
             decoder: StreamDecoder::new(request.stop.clone()),
+            pool: request.embed.map(Pool::new),
             request,
         };
         self.live.insert(id, live);
@@ -419,13 +458,23 @@ impl TextEngine for LlmEngine {
             self.model.copy_block(copy.from.number(), copy.to);
         }
         self.compute(&step.chunks);
-        let mut row = 0;
+        // Of the logits, and of the first of the chunk's tokens.
+        let (mut row, mut first) = (0, 0);
         for chunk in step.chunks {
             self.scheduler.computed(&chunk);
             if chunk.is_prefill {
                 outcome.prefill_tokens += chunk.positions.len();
             }
+            let rows = first..first + chunk.positions.len() + chunk.draft.len();
+            first = rows.end;
+            if self.embed(&chunk, rows, events) {
+                continue;
+            }
             if !chunk.samples {
+                events.push(Event::Prefilling {
+                    request: chunk.id,
+                    tokens: chunk.positions.end,
+                });
                 continue;
             }
             let prompt = self.prompt_tokens(chunk.id);

@@ -7,6 +7,7 @@
 //!
 //! Each matmul, and each element-wise operation that is large enough, is one fork and join of the pool.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use carnot_formats::{ModelConfig, ModelFile, RopeStyle};
@@ -166,6 +167,17 @@ impl Model {
     /// The kernels, and the logits of the last forward pass.
     pub fn compute_and_logits(&mut self) -> (&Compute, &mut [f32]) {
         (&self.compute, &mut self.space.logits)
+    }
+
+    /// The hidden states that the last forward pass left of rows, before the last norm.
+    pub(crate) fn hidden(&self, rows: Range<usize>) -> &[f32] {
+        let width = self.config().hidden;
+        &self.space.x[rows.start * width..rows.end * width]
+    }
+
+    /// The weights of the norm before the output, and its epsilon.
+    pub(crate) fn output_norm(&self) -> (&[f32], f32) {
+        (&self.weights.output_norm, self.config().rms_norm_epsilon)
     }
 
     /// Weights, and keys and values of the sequences: what is gone through before any of it is read again.

@@ -23,6 +23,7 @@ mod head_padding;
 mod instrument;
 mod memory_need;
 pub mod perplexity;
+mod pooling;
 mod prefix_cache;
 mod sampler;
 pub mod scheduler;

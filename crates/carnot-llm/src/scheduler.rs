@@ -472,14 +472,10 @@ impl Scheduler {
     /// Blocks that a waiting sequence lacks to hold its tokens and one more.
     fn lacking(&self, id: RequestId) -> usize {
         let sequence = self.sequence(id);
-        let cached = self
-            .cache
-            .matching(&sequence.tenant, known(&sequence.tokens));
+        let cached = self.cache.matching(&sequence.tenant, sequence.reusable());
         let shared = cached / BLOCK_TOKENS;
         let needed = blocks_for((sequence.tokens.len() + 1).min(self.policy.context)) - shared;
-        let spared = self
-            .cache
-            .would_pin(&sequence.tenant, known(&sequence.tokens));
+        let spared = self.cache.would_pin(&sequence.tenant, sequence.reusable());
         let available = self.pool.free_blocks() + self.cache.evictable_blocks() - spared;
         needed.saturating_sub(available)
     }
@@ -614,6 +610,9 @@ impl Scheduler {
             return false;
         }
         let waiting = self.sequence(id);
+        if waiting.is_whole {
+            return false;
+        }
         let cached = self.cache.matching(&waiting.tenant, &waiting.tokens);
         let prompts = step.chunks.iter().filter(|chunk| chunk.is_prefill);
         prompts.map(|chunk| self.sequence(chunk.id)).any(|other| {
@@ -635,9 +634,7 @@ impl Scheduler {
             tokens: cached,
             mut blocks,
             pin,
-        } = self
-            .cache
-            .acquire(&sequence.tenant, known(&sequence.tokens));
+        } = self.cache.acquire(&sequence.tenant, sequence.reusable());
         // The last block is somebody else's to go on with.
         let partial = (!cached.is_multiple_of(BLOCK_TOKENS))
             .then(|| blocks.pop())
@@ -665,11 +662,6 @@ impl Scheduler {
         step.begun.push((id, cached));
         self.running.push(id);
     }
-}
-
-/// All tokens but the last, which has to be computed so that something follows it.
-fn known(tokens: &[u32]) -> &[u32] {
-    &tokens[..tokens.len().saturating_sub(1)]
 }
 
 #[cfg(test)]

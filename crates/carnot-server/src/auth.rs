@@ -58,7 +58,8 @@ pub(crate) async fn require_key(
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let keys = &app.settings.keys;
+    let settings = app.settings.get();
+    let keys = &settings.keys;
     let tenant = if keys.is_open() {
         Arc::default()
     } else {

@@ -23,7 +23,7 @@ pub struct ErrorCode {
 
 macro_rules! codes {
     ($($name:ident $code:literal $status:literal $kind:literal $meaning:literal)*) => {
-        /// All codes, as `docs/http-errors.md` lists them.
+        /// All codes, as `docs/serving.md` lists them.
         pub const CODES: &[ErrorCode] = &[$($name),*];
         $(#[doc = $meaning]
         pub(crate) const $name: ErrorCode = ErrorCode {
@@ -45,6 +45,7 @@ codes! {
     MODEL_NOT_FOUND "model_not_found" 404 "invalid_request_error" "The server has no model of that name."
     NOT_FOUND "not_found" 404 "invalid_request_error" "There is no such route."
     METHOD_NOT_ALLOWED "method_not_allowed" 405 "invalid_request_error" "The route takes another method."
+    REQUEST_TIMEOUT "request_timeout" 408 "invalid_request_error" "The request took longer than its own `timeout_s`."
     CANCELLED "cancelled" 409 "invalid_request_error" "The request was ended by `DELETE /requests/ID`."
     BODY_TOO_LARGE "body_too_large" 413 "invalid_request_error" "The body is larger than the server takes."
     TENANT_LIMIT "tenant_limit" 429 "rate_limit_error" "As many requests of the key are under way as may be; `Retry-After` says when to come back."

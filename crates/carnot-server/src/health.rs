@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use carnot_engine::TextRequest;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use crate::App;
 use crate::engine_thread::{Ending, EngineHandle, Update, updates};
 use crate::error::{ApiError, DRAINING, ENGINE_FAILED};
+use crate::exposition::{OPEN_METRICS, PLAIN, is_open_metrics, plain};
 use crate::openai::{engine, parse};
 use crate::router::Body;
 
@@ -69,10 +71,10 @@ async fn one_token(app: &App, engine: &EngineHandle) -> Result<(), ApiError> {
         priority: carnot_engine::MAX_PRIORITY,
         ..TextRequest::default()
     };
-    let limits = &app.settings.limits;
+    let settings = app.settings.get();
     engine
         .ledger
-        .admit(limits, &request.tenant, (1, 1), engine.now())?;
+        .admit(&settings.limits, &request.tenant, (1, 1), engine.now())?;
     let (sender, mut updates) = updates();
     engine
         .submit(request, (&"health".into(), 0), sender)
@@ -100,14 +102,28 @@ pub(crate) async fn version() -> Json<Value> {
 }
 
 /// For Prometheus.
-pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], app.metrics.render()).into_response()
+pub(crate) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT);
+    let accept = accept.and_then(|value| value.to_str().ok());
+    let text = app.metrics.render();
+    let (kind, text) = if is_open_metrics(accept.unwrap_or_default()) {
+        (OPEN_METRICS, text)
+    } else {
+        (PLAIN, plain(&text))
+    };
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
 /// What each engine has at the moment.
 pub(crate) async fn stats(State(app): State<Arc<App>>) -> Json<Value> {
     let engines = app.engines.iter().map(|engine| {
+        let measured = app.metrics.measured(&engine.model.name).map(|measured| {
+            let losses = measured.losses.iter();
+            let losses: Map<String, Value> = losses
+                .map(|(loss, share)| (loss.clone(), json!(share)))
+                .collect();
+            json!({ "efficiency": measured.efficiency, "losses": losses })
+        });
         let census = engine.census();
         let books = engine.ledger.books().clone();
         json!({
@@ -125,13 +141,15 @@ pub(crate) async fn stats(State(app): State<Arc<App>>) -> Json<Value> {
             "prefix_tokens": census.cached_tokens,
             "preemptions": census.preemptions,
             "recent": engine.recent.told(),
+            "step_time": measured,
         })
     });
     Json(json!({ "engines": engines.collect::<Vec<Value>>() }))
 }
 
-#[derive(Deserialize)]
-struct Tokenize {
+/// A text to be cut.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct Tokenize {
     model: Option<String>,
     #[serde(alias = "prompt")]
     content: String,
@@ -150,8 +168,9 @@ pub(crate) async fn tokenize(
     Ok(Json(json!({ "count": tokens.len(), "tokens": tokens })))
 }
 
-#[derive(Deserialize)]
-struct Detokenize {
+/// Tokens to be read.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct Detokenize {
     model: Option<String>,
     tokens: Vec<u32>,
 }

@@ -7,14 +7,20 @@
 //! ```
 //!
 //! ```text
+//! connections    sockets, and TLS
 //! router         which path leads where, and which are open to everybody
 //! auth           keys, and the tenants behind them
 //! openai         the wire format: chats, completions, models
 //! admission      who is let in, who is told to come back and when
 //! engine_thread  owns an engine: commands in, updates out, step after step
-//! metrics        what is counted, and its exposition
+//! metrics        what is counted
+//! exposition     the forms in which they are read
 //! recent         quantiles of the last thousand, for people
 //! requests       what is under way, and how to end it
+//! infer          a question in, an answer out: the simple routes
+//! openapi        the interface as a document, and a page that shows it
+//! logs           a line for each response
+//! settings       what may change while the server runs
 //! page           the live page
 //! error          every failure that a client can see, as one table
 //! ```
@@ -23,48 +29,48 @@
 
 mod admission;
 mod auth;
+mod connections;
 mod engine_thread;
 mod error;
+mod exposition;
 mod health;
+mod infer;
+mod logs;
 mod metrics;
 mod openai;
+mod openapi;
 mod page;
 mod recent;
 mod requests;
 mod router;
+mod settings;
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
+use axum::serve::Listener;
 use carnot_engine::TextEngine;
 use tokio::net::TcpListener;
 
 pub use admission::Limits;
 pub use auth::Keys;
+pub use connections::Tls;
 pub use error::{CODES, ErrorCode};
+pub use metrics::{Compatibility, LossGauges};
 pub use router::ROUTES;
+pub use settings::{Settings, SharedSettings};
 
+use connections::Secure;
 use engine_thread::EngineHandle;
 use metrics::Metrics;
-
-/// How a server is set up.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// Who is let in, and how much of it.
-    pub limits: Limits,
-    /// Who may ask; everybody where there are none.
-    pub keys: Keys,
-    /// How long running requests may take to end after the server was asked to.
-    pub drain: Duration,
-}
 
 /// Everything that a request handler sees.
 pub(crate) struct App {
     engines: Vec<EngineHandle>,
-    settings: Settings,
+    settings: SharedSettings,
     metrics: Metrics,
     is_draining: AtomicBool,
     /// Seconds since 1970 when the models were there.
@@ -86,9 +92,10 @@ impl Server {
     /// Starts a thread for each engine.
     pub fn new(engines: Vec<Box<dyn TextEngine + Send>>, settings: Settings) -> io::Result<Self> {
         let metrics = Metrics::new();
+        let settings = SharedSettings::new(settings);
         let engines = engines
             .into_iter()
-            .map(|engine| EngineHandle::start(engine, settings.limits.clone(), &metrics))
+            .map(|engine| EngineHandle::start(engine, settings.clone(), &metrics))
             .collect::<io::Result<_>>()?;
         Ok(Self {
             app: Arc::new(App {
@@ -101,15 +108,44 @@ impl Server {
         })
     }
 
+    /// The settings in force, to be replaced while the server runs.
+    pub fn settings(&self) -> SharedSettings {
+        self.app.settings.clone()
+    }
+
+    /// Also tells metrics by the names of another server.
+    #[must_use]
+    pub fn compatible(self, with: Compatibility) -> Self {
+        self.app.metrics.add_names(with);
+        self
+    }
+
+    /// Where measured losses are told.
+    pub fn losses(&self) -> LossGauges {
+        self.app.metrics.losses()
+    }
+
     /// Serves until `stop` comes; then takes no more requests, and ends when those that run have ended or [`Settings::drain`]
-    /// is over. What still runs then is cancelled, as its connections are closed.
+    /// is over. What still runs then is cancelled, as its connections are closed. With `tls` all connections are encrypted.
     pub async fn run(
         self,
         listener: TcpListener,
+        tls: Option<Tls>,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        match tls {
+            None => self.serve(connections::plain(listener), stop).await,
+            Some(tls) => self.serve(Secure::new(listener, tls)?, stop).await,
+        }
+    }
+
+    async fn serve(
+        self,
+        listener: impl Listener<Addr = SocketAddr>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let app = Arc::clone(&self.app);
-        let drain = app.settings.drain;
+        let settings = app.settings.clone();
         let (asked, when_asked) = tokio::sync::oneshot::channel();
         let graceful = async move {
             stop.await;
@@ -121,7 +157,7 @@ impl Server {
             axum::serve(listener, router::router(self.app)).with_graceful_shutdown(graceful);
         let deadline = async {
             if when_asked.await.is_ok() {
-                tokio::time::sleep(drain).await;
+                tokio::time::sleep(settings.get().drain).await;
             } else {
                 std::future::pending::<()>().await;
             }

@@ -3,8 +3,10 @@
 //! Times are taken by the engine's thread, where they happen; what a proxy or a slow reader adds is not in them. Labels have few
 //! values: the model, and where it says so a reason.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use carnot_engine::{Census, StepOutcome, Usage};
@@ -19,7 +21,68 @@ use crate::engine_thread::{Ending, Timings};
 use crate::recent::Recent;
 
 type Labels = Vec<(&'static str, String)>;
+type Ratio = Gauge<f64, AtomicU64>;
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
+
+/// Another server whose names of metrics can be told beside our own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compatibility {
+    /// vLLM, whose names gateways and dashboards read.
+    Vllm,
+}
+
+/// What an engine's thread does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activity {
+    /// There is nothing to do.
+    Idle,
+    /// All that could run waits for its readers.
+    Paused,
+    /// A step of the engine.
+    Step,
+    /// Taking requests, passing tokens on, counting.
+    Transport,
+}
+
+impl Activity {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Paused => "paused",
+            Self::Step => "step",
+            Self::Transport => "transport",
+        }
+    }
+}
+
+/// Shares of the time of an engine's steps that somebody measured.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Measured {
+    pub efficiency: f64,
+    pub losses: Vec<(String, f64)>,
+}
+
+/// Where those who measure an engine's losses tell them.
+#[derive(Clone)]
+pub struct LossGauges(Metrics);
+
+impl LossGauges {
+    /// Of the time that the steps of `model` took, `efficiency` was needed; the rest went into `losses`, each with its share.
+    pub fn set(&self, model: &str, efficiency: f64, losses: Vec<(String, f64)>) {
+        let label = vec![("model", model.to_owned())];
+        self.0.efficiency.get_or_create(&label).set(efficiency);
+        // What was not seen this time is not there any more.
+        self.0.losses.clear();
+        for (loss, share) in &losses {
+            let labels = vec![("model", model.to_owned()), ("loss", loss.clone())];
+            self.0.losses.get_or_create(&labels).set(*share);
+        }
+        let measured = Measured { efficiency, losses };
+        let all = self.0.measured.lock();
+        let mut all = all.unwrap_or_else(PoisonError::into_inner);
+        all.insert(model.to_owned(), measured);
+    }
+}
 
 /// Every metric of the server.
 #[derive(Clone)]
@@ -29,10 +92,15 @@ pub(crate) struct Metrics {
     rejections: Family<Labels, Counter>,
     prompt_tokens: Family<Labels, Counter>,
     generated_tokens: Family<Labels, Counter>,
-    preemptions: Family<Labels, Gauge>,
+    preemptions: Family<Labels, Counter>,
     running: Family<Labels, Gauge>,
     waiting: Family<Labels, Gauge>,
     blocks: Family<Labels, Gauge>,
+    kv_used: Family<Labels, Ratio>,
+    efficiency: Family<Labels, Ratio>,
+    losses: Family<Labels, Ratio>,
+    activity: Family<Labels, Counter<f64, AtomicU64>>,
+    measured: Arc<Mutex<HashMap<String, Measured>>>,
     steps: Histograms,
     step_tokens: Histograms,
     first_token: Histograms,
@@ -66,6 +134,11 @@ impl Metrics {
             running: Family::default(),
             waiting: Family::default(),
             blocks: Family::default(),
+            kv_used: Family::default(),
+            efficiency: Family::default(),
+            losses: Family::default(),
+            activity: Family::default(),
+            measured: Arc::default(),
             steps: Family::new_with_constructor(seconds),
             step_tokens: Family::new_with_constructor(tokens),
             first_token: Family::new_with_constructor(seconds),
@@ -78,69 +151,93 @@ impl Metrics {
     }
 
     fn register(&self) {
-        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut registry = self.registry();
         let registry = registry.sub_registry_with_prefix("carnot");
-        registry.register(
-            "requests",
-            "Requests that have ended, by how",
-            self.requests.clone(),
-        );
-        registry.register(
-            "admission_rejections",
-            "Requests that were not let in, by the code of the answer",
-            self.rejections.clone(),
-        );
-        registry.register(
-            "prompt_tokens",
-            "Prompt tokens by where their keys and values came from",
-            self.prompt_tokens.clone(),
-        );
-        registry.register(
-            "generated_tokens",
-            "Tokens that were generated",
-            self.generated_tokens.clone(),
-        );
-        registry.register(
-            "preemptions",
-            "Sequences that had to make room for others since the start",
-            self.preemptions.clone(),
-        );
-        registry.register(
-            "requests_running",
-            "Requests that have a place",
-            self.running.clone(),
-        );
-        registry.register(
-            "requests_waiting",
-            "Requests that wait for a place",
-            self.waiting.clone(),
-        );
-        registry.register(
-            "kv_blocks",
-            "Blocks of keys and values by who holds them",
-            self.blocks.clone(),
-        );
+        let (name, help) = ("requests", "Requests that have ended, by how");
+        registry.register(name, help, self.requests.clone());
+        let help = "Requests that were not let in, by the code of the answer";
+        registry.register("admission_rejections", help, self.rejections.clone());
+        let help = "Prompt tokens by where their keys and values came from";
+        registry.register("prompt_tokens", help, self.prompt_tokens.clone());
+        let help = "Tokens that were generated";
+        registry.register("generated_tokens", help, self.generated_tokens.clone());
+        let help = "Sequences that had to make room for others since the start";
+        registry.register("preemptions", help, self.preemptions.clone());
+        let help = "Requests that have a place";
+        registry.register("requests_running", help, self.running.clone());
+        let help = "Requests that wait for a place";
+        registry.register("requests_waiting", help, self.waiting.clone());
+        let help = "Blocks of keys and values by who holds them";
+        registry.register("kv_blocks", help, self.blocks.clone());
+        let help = "Blocks of keys and values that running sequences hold, of all";
+        registry.register("kv_used_ratio", help, self.kv_used.clone());
+        let help = "Tokens that a step computed, of all requests together";
+        registry.register("step_tokens", help, self.step_tokens.clone());
+        let help = "The least time that the work of the engine's steps can take on this machine, of the time they took";
+        registry.register("efficiency_ratio", help, self.efficiency.clone());
+        let help = "What the rest of that time went into";
+        registry.register("loss_ratio", help, self.losses.clone());
+        let help = "Time of the engine's thread by what it did";
+        let seconds = Unit::Seconds;
+        registry.register_with_unit("engine_thread", help, seconds, self.activity.clone());
         let mut seconds = |name: &str, help: &str, histograms: &Histograms| {
             registry.register_with_unit(name, help, Unit::Seconds, histograms.clone());
         };
         seconds("step", "A step of the engine", &self.steps);
-        seconds(
-            "time_to_first_token",
-            "From submission to the first token",
-            &self.first_token,
-        );
-        seconds(
-            "inter_token_latency",
-            "Between two tokens of a request, in the engine",
-            &self.inter_token,
-        );
+        let help = "From submission to the first token";
+        seconds("time_to_first_token", help, &self.first_token);
+        let help = "Between two tokens of a request, in the engine";
+        seconds("inter_token_latency", help, &self.inter_token);
         seconds("queue", "From submission to a place", &self.queue);
         seconds("request", "From submission to the end", &self.request);
+    }
+
+    /// The names of vLLM that gateways and dashboards read, for the same values.
+    pub fn add_names(&self, Compatibility::Vllm: Compatibility) {
+        let mut registry = self.registry();
+        let help = "Requests that have a place";
+        registry.register("vllm:num_requests_running", help, self.running.clone());
+        let help = "Requests that wait for a place";
+        registry.register("vllm:num_requests_waiting", help, self.waiting.clone());
+        let help = "Blocks of keys and values that running sequences hold, of all";
+        registry.register("vllm:kv_cache_usage_perc", help, self.kv_used.clone());
+        let help = "Prompt tokens by where their keys and values came from";
+        registry.register("vllm:prompt_tokens", help, self.prompt_tokens.clone());
+        let help = "Tokens that were generated";
         registry.register(
-            "step_tokens",
-            "Tokens that a step computed, of all requests together",
-            self.step_tokens.clone(),
+            "vllm:generation_tokens",
+            help,
+            self.generated_tokens.clone(),
         );
+        let help = "Requests that have ended, by how";
+        registry.register("vllm:request_success", help, self.requests.clone());
+        let mut seconds = |name: &str, help: &str, histograms: &Histograms| {
+            registry.register_with_unit(name, help, Unit::Seconds, histograms.clone());
+        };
+        let help = "From submission to the first token";
+        seconds("vllm:time_to_first_token", help, &self.first_token);
+        let help = "Between two tokens of a request, in the engine";
+        seconds("vllm:inter_token_latency", help, &self.inter_token);
+        let help = "From submission to the end";
+        seconds("vllm:e2e_request_latency", help, &self.request);
+        let help = "From submission to a place";
+        seconds("vllm:request_queue_time", help, &self.queue);
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where measured losses are told.
+    pub fn losses(&self) -> LossGauges {
+        LossGauges(self.clone())
+    }
+
+    /// The last measured losses of a model, by name.
+    pub fn measured(&self, model: &str) -> Option<Measured> {
+        let measured = self.measured.lock();
+        let measured = measured.unwrap_or_else(PoisonError::into_inner);
+        measured.get(model).cloned()
     }
 
     /// What an engine's thread counts.
@@ -160,7 +257,7 @@ impl Metrics {
 
     /// All of them, as text.
     pub fn render(&self) -> String {
-        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let registry = self.registry();
         let mut text = String::new();
         if encode(&mut text, &registry).is_err() {
             // Writing to a string does not fail; were it to, the scrape should say so.
@@ -198,6 +295,12 @@ impl EngineMetrics {
             let histogram = self.all.step_tokens.get_or_create(&self.labels());
             histogram.observe(tokens as f64);
         }
+    }
+
+    pub fn activity(&self, activity: Activity, took: Duration) {
+        let labels = self.labels_with("activity", activity.name());
+        let seconds = self.all.activity.get_or_create(&labels);
+        seconds.inc_by(took.as_secs_f64());
     }
 
     pub fn first_token(&self, after: Duration) {
@@ -249,10 +352,8 @@ impl EngineMetrics {
             .waiting
             .get_or_create(&labels)
             .set(census.waiting as i64);
-        self.all
-            .preemptions
-            .get_or_create(&labels)
-            .set(census.preemptions.cast_signed());
+        let preemptions = self.all.preemptions.get_or_create(&labels);
+        preemptions.inc_by(census.preemptions - preemptions.get());
         let used = census.blocks - census.free_blocks - census.cached_blocks;
         for (state, blocks) in [
             ("used", used),
@@ -262,5 +363,7 @@ impl EngineMetrics {
             let labels = self.labels_with("state", state);
             self.all.blocks.get_or_create(&labels).set(blocks as i64);
         }
+        let share = used as f64 / census.blocks.max(1) as f64;
+        self.all.kv_used.get_or_create(&self.labels()).set(share);
     }
 }

@@ -6,6 +6,7 @@
 mod answer;
 mod chat;
 mod completions;
+mod embeddings;
 mod plan;
 mod stream;
 mod wire;
@@ -15,17 +16,22 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use carnot_engine::{ChatMessage, Conversation, EngineError};
 use serde_json::{Value, json};
+use tokio::sync::mpsc::Receiver;
 use tokio::task::spawn_blocking;
 
 pub(crate) use chat::chat;
 pub(crate) use completions::completions;
+pub(crate) use embeddings::{EmbeddingRequest, embeddings};
 
-use self::plan::Plan;
-pub(crate) use self::plan::unix_seconds;
+pub(crate) use self::answer::{Choice, gather, reason};
+pub(crate) use self::plan::{Kind, Plan, Prompts};
+pub(crate) use self::plan::{any_number, unix_seconds};
 pub(crate) use self::wire::parse;
+pub(crate) use self::wire::{ChatRequest, Common, CompletionRequest};
 use crate::App;
-use crate::engine_thread::{EngineHandle, updates};
+use crate::engine_thread::{EngineHandle, Update, updates};
 use crate::error::{ApiError, DRAINING, INVALID_GRAMMAR, MODEL_NOT_FOUND};
 
 /// The models that there are.
@@ -72,11 +78,47 @@ pub(crate) fn engine<'a>(app: &'a App, name: Option<&str>) -> Result<&'a EngineH
     })
 }
 
+/// The tokens of a single message, or of its text alone where the model was made for no conversation.
+pub(crate) fn ask(engine: &EngineHandle, message: ChatMessage) -> Result<Vec<u32>, ApiError> {
+    let text = message.content.clone();
+    let conversation = Conversation {
+        messages: vec![message],
+        ..Conversation::default()
+    };
+    match engine.codec.encode_chat(&conversation) {
+        Err(EngineError::NoChatTemplate { .. }) => Ok(engine.codec.encode(&text, true)?),
+        encoded => Ok(encoded?),
+    }
+}
+
 /// Lets a plan in, hands its sequences to the engine, and answers as it asks.
 async fn execute(app: &App, engine: &EngineHandle, plan: Plan) -> Result<Response, ApiError> {
-    check_grammar(engine, &plan).await?;
-    let admitted = admit(app, engine, &plan);
-    admitted.inspect_err(|error| app.metrics.rejected(error.code.code))?;
+    let updates = start(app, engine, &plan).await?;
+    if plan.stream {
+        Ok(stream::respond(plan, updates))
+    } else {
+        let answer = answer::collect(plan, updates).await?;
+        Ok(Json(answer).into_response())
+    }
+}
+
+/// Lets a plan in and hands its sequences to the engine.
+pub(crate) async fn start(
+    app: &App,
+    engine: &EngineHandle,
+    plan: &Plan,
+) -> Result<Receiver<(usize, Update)>, ApiError> {
+    check_grammar(engine, plan).await?;
+    let admitted = admit(app, engine, plan);
+    admitted.inspect_err(|error| {
+        app.metrics.rejected(error.code.code);
+        tracing::warn!(
+            code = error.code.code,
+            message = error.message,
+            "not let in"
+        );
+    })?;
+    tracing::debug!(id = &*plan.id, sequences = plan.requests.len(), "let in");
     let (sender, updates) = updates();
     let requests = plan.requests.iter().enumerate();
     let submitted: Vec<_> = requests
@@ -87,12 +129,7 @@ async fn execute(app: &App, engine: &EngineHandle, plan: Plan) -> Result<Respons
     for taken in submitted {
         taken.await?;
     }
-    if plan.stream {
-        Ok(stream::respond(plan, updates))
-    } else {
-        let answer = answer::collect(plan, updates).await?;
-        Ok(Json(answer).into_response())
-    }
+    Ok(updates)
 }
 
 /// Compiles the grammar where neither connections nor the engine wait for it.
@@ -124,5 +161,5 @@ fn admit(app: &App, engine: &EngineHandle, plan: &Plan) -> Result<(), ApiError> 
     let tenant = &plan.requests[0].tenant;
     engine
         .ledger
-        .admit(&app.settings.limits, tenant, size, engine.now())
+        .admit(&app.settings.get().limits, tenant, size, engine.now())
 }

@@ -18,7 +18,9 @@ pub(crate) async fn list(
 ) -> Json<Value> {
     let mut all = Vec::new();
     for engine in &app.engines {
-        let theirs = engine.under_way().await.into_iter();
+        let mut under_way = engine.under_way().await;
+        under_way.sort_by(|a, b| (b.age, &a.name, a.choice).cmp(&(a.age, &b.name, b.choice)));
+        let theirs = under_way.into_iter();
         all.extend(theirs.filter(|one| one.tenant == tenant).map(|one| {
             json!({
                 "id": *one.name,

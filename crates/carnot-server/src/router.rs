@@ -3,15 +3,14 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::body::{Bytes, HttpBody as _, to_bytes};
 use axum::extract::{DefaultBodyLimit, FromRequest, Request};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post};
 use axum::{Router, http};
 
 use crate::error::{ApiError, BODY_TOO_LARGE, INVALID_JSON, METHOD_NOT_ALLOWED, NOT_FOUND};
-use crate::{App, auth, health, openai, page, requests};
+use crate::{App, auth, health, infer, logs, openai, openapi, page, requests};
 
 /// Every route: its method, its path, and whether it is open to everybody.
 pub const ROUTES: &[(&str, &str, bool)] = &[
@@ -20,6 +19,8 @@ pub const ROUTES: &[(&str, &str, bool)] = &[
     ("GET", "/health/live", true),
     ("GET", "/health/ready", true),
     ("GET", "/version", true),
+    ("GET", "/openapi.json", true),
+    ("GET", "/docs", true),
     ("GET", "/health/generate", false),
     ("GET", "/metrics", false),
     ("GET", "/stats", false),
@@ -28,6 +29,9 @@ pub const ROUTES: &[(&str, &str, bool)] = &[
     ("GET", "/v1/models", false),
     ("POST", "/v1/chat/completions", false),
     ("POST", "/v1/completions", false),
+    ("POST", "/v1/embeddings", false),
+    ("POST", "/infer", false),
+    ("POST", "/batch_infer", false),
     ("POST", "/tokenize", false),
     ("POST", "/detokenize", false),
     ("POST", "/cache/flush", false),
@@ -40,7 +44,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/health", get(health::health))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
-        .route("/version", get(health::version));
+        .route("/version", get(health::version))
+        .route("/openapi.json", get(openapi::document))
+        .route("/docs", get(openapi::page));
     let closed = Router::new()
         .route("/health/generate", get(health::generate))
         .route("/metrics", get(health::metrics))
@@ -50,15 +56,19 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/models", get(openai::models))
         .route("/v1/chat/completions", post(openai::chat))
         .route("/v1/completions", post(openai::completions))
+        .route("/v1/embeddings", post(openai::embeddings))
+        .route("/infer", post(infer::infer))
+        .route("/batch_infer", post(infer::batch_infer))
         .route("/tokenize", post(health::tokenize))
         .route("/detokenize", post(health::detokenize))
         .route("/cache/flush", post(health::flush))
         .layer(from_fn_with_state(Arc::clone(&app), auth::require_key));
-    let body_bytes = app.settings.limits.body_bytes;
     open.merge(closed)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(body_bytes))
+        // The limit is that of the settings in force: see `Body`.
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn(logs::log))
         .with_state(app)
 }
 
@@ -74,19 +84,27 @@ async fn method_not_allowed(method: http::Method, uri: http::Uri) -> ApiError {
 /// The bytes of a body, with errors in our own shape.
 pub(crate) struct Body(pub Bytes);
 
-impl<S: Send + Sync> FromRequest<S> for Body {
+impl FromRequest<Arc<App>> for Body {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let bytes = Bytes::from_request(request, state).await;
-        bytes.map(Self).map_err(|rejection: BytesRejection| {
-            let is_too_large = rejection.status() == http::StatusCode::PAYLOAD_TOO_LARGE;
-            let code = if is_too_large {
-                &BODY_TOO_LARGE
-            } else {
-                &INVALID_JSON
-            };
-            ApiError::new(code, rejection.body_text())
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
+        let most = app.settings.get().limits.body_bytes;
+        let too_large = || {
+            let message = format!("the body: expected at most {most} bytes, got more");
+            ApiError::new(&BODY_TOO_LARGE, message)
+        };
+        // A client that says how much it will send is told before it does.
+        if request.body().size_hint().lower() > most as u64 {
+            return Err(too_large());
+        }
+        let read = to_bytes(request.into_body(), most).await;
+        read.map(Self).map_err(|error| {
+            let is_limit = std::error::Error::source(&error)
+                .is_some_and(|source| source.to_string().contains("length limit"));
+            if is_limit {
+                return too_large();
+            }
+            ApiError::new(&INVALID_JSON, format!("the body: {error}"))
         })
     }
 }

@@ -20,7 +20,7 @@ struct Package {
     without: &'static str,
 }
 
-const PACKAGES: [Package; 4] = [
+const PACKAGES: [Package; 5] = [
     Package {
         name: "chromium",
         is_there: || {
@@ -28,7 +28,12 @@ const PACKAGES: [Package; 4] = [
                 .iter()
                 .any(|name| is_installed(name))
         },
-        without: "the HTML report in a browser",
+        without: "the HTML report and the live page in a browser",
+    },
+    Package {
+        name: "prometheus",
+        is_there: || is_installed("promtool"),
+        without: "the names of the server's metrics",
     },
     Package {
         name: "golang-go",

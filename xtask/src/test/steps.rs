@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use anyhow::Context;
+
 use super::{Skip, setup};
 use crate::instructions::{self, Comparison};
 use crate::process::{cargo, run, succeeds};
@@ -96,7 +98,7 @@ pub const STEPS: [Step; 13] = [
     steps("examples", &[&["test", "--quiet", "--workspace", "--doc"]]),
     other(
         "clients",
-        "the server, asked by OpenAI's own Python client",
+        "the server, used by OpenAI's own client, a browser, a fuzzer and Prometheus",
         clients,
     ),
     other("tests", "cargo nextest run --workspace", tests),
@@ -183,17 +185,26 @@ fn models() -> anyhow::Result<Outcome> {
     run(python.arg("tools/embedded-model/check.py")).map(|()| Outcome::default())
 }
 
+/// Scripts under `tools/clients`.
+const CLIENTS: [&str; 4] = ["openai_client", "live_page", "scrape", "fuzz_http"];
+
 fn clients() -> anyhow::Result<Outcome> {
-    let Some(mut python) = setup::python() else {
+    if setup::python().is_none() {
         return Ok(missing(
-            "the conversation with OpenAI's client",
-            "it needs the Python environment of step setup",
+            "the conversations with the server's clients",
+            "they need the Python environment of step setup",
         ));
-    };
+    }
     // The whole workspace, so that the tests, which come next, find everything built with the same features.
     run(&mut cargo(&["build", "--quiet", "--workspace"]))?;
     let binary = Metadata::read()?.target.join("debug/carnot");
-    run(python.arg("tools/clients/openai_client.py").arg(binary)).map(|()| Outcome::default())
+    for client in CLIENTS {
+        let mut python = setup::python().context("the Python environment is gone")?;
+        run(python
+            .arg(format!("tools/clients/{client}.py"))
+            .arg(&binary))?;
+    }
+    Ok(Outcome::default())
 }
 
 fn instructions() -> anyhow::Result<Outcome> {

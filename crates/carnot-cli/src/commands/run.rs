@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Read};
 
 use anyhow::Context;
-use carnot_engine::{ChatMessage, Sampling, TextEngine, TextRequest};
+use carnot_engine::{ChatMessage, Conversation, Sampling, TextEngine, TextRequest};
 use carnot_llm::LlmEngine;
 
 use crate::cli::RunArguments;
@@ -37,13 +37,13 @@ pub fn execute(arguments: &RunArguments, printer: &Printer) -> anyhow::Result<()
 fn prompt(arguments: &RunArguments, engine: &LlmEngine) -> anyhow::Result<Vec<u32>> {
     let tokenizer = engine.tokenizer();
     if let Some(message) = &arguments.chat {
-        let of = |role: &str, content: &str| ChatMessage {
-            role: role.to_owned(),
-            content: content.to_owned(),
+        let system = arguments.system.iter();
+        let system = system.map(|system| ChatMessage::new("system", system));
+        let conversation = Conversation {
+            messages: system.chain([ChatMessage::new("user", message)]).collect(),
+            ..Conversation::default()
         };
-        let system = arguments.system.iter().map(|system| of("system", system));
-        let messages: Vec<ChatMessage> = system.chain([of("user", message)]).collect();
-        let tokens = engine.codec().encode_chat(&messages);
+        let tokens = engine.codec().encode_chat(&conversation);
         return tokens.map_err(|error| anyhow::anyhow!("{error}; give a prompt with -p"));
     }
     let text = match arguments.prompt.as_deref() {

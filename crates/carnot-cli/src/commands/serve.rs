@@ -1,5 +1,11 @@
 //! `carnot serve`: engines behind HTTP, until an interrupt or SIGTERM.
 
+mod config;
+mod losses;
+mod signals;
+
+use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,25 +13,38 @@ use anyhow::Context;
 use carnot_engine::TextEngine;
 use carnot_llm::EngineOptions;
 use carnot_llm::scheduler::Policy;
-use carnot_server::{Keys, Limits, Server, Settings};
+use carnot_server::{Compatibility, Keys, Limits, Server, Settings, SharedSettings, Tls};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 
-use crate::cli::{LimitArguments, ServeArguments};
+use crate::cli::{
+    LimitArguments, LogArguments, LogFormat, MetricNames, ServeArguments, TlsArguments,
+};
 use crate::printer::Printer;
-use crate::{interrupt, model_source};
+use crate::{cores, machine, model_source};
 
 /// Threads that handle connections; engines compute on threads of their own.
 const CONNECTION_THREADS: usize = 2;
 /// Contexts that keys and values have room for where nothing is said.
 const CONTEXTS: usize = 4;
-/// How often it is looked whether the server should end.
-const LOOK: Duration = Duration::from_millis(50);
 
 pub fn execute(arguments: &ServeArguments, printer: &Printer) -> anyhow::Result<()> {
+    match &arguments.config {
+        None => serve(arguments, printer),
+        Some(path) => serve(&config::arguments(path, &command_line())?, printer),
+    }
+}
+
+fn command_line() -> Vec<OsString> {
+    std::env::args_os().collect()
+}
+
+fn serve(arguments: &ServeArguments, printer: &Printer) -> anyhow::Result<()> {
+    listen_to_logs(&arguments.logs);
     let engines = engines(arguments, printer)?;
     let settings = settings(&arguments.limits)?;
-    interrupt::listen();
+    let tls = tls(&arguments.encryption)?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let runtime = Builder::new_multi_thread()
         .worker_threads(CONNECTION_THREADS)
         .enable_all()
@@ -40,21 +59,73 @@ pub fn execute(arguments: &ServeArguments, printer: &Printer) -> anyhow::Result<
             .iter()
             .map(|engine| engine.model().name.clone())
             .collect();
-        let server = Server::new(engines, settings).context("starting the engines' threads")?;
+        let mut server = Server::new(engines, settings).context("starting the engines' threads")?;
+        if let Some(MetricNames::Vllm) = arguments.metrics_compat {
+            server = server.compatible(Compatibility::Vllm);
+        }
+        watch_losses(&server, &names, arguments)?;
+        reload_on_hangup(server.settings(), arguments.config.clone())?;
         printer.result(&format!(
-            "carnot serves {} on http://{}\n",
+            "carnot serves {} on {scheme}://{}\n",
             names.join(", "),
             listener.local_addr()?
         ))?;
-        let stop = async {
-            while !interrupt::asked() {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        server.run(listener, stop).await.context("serving")
+        let stop = signals::stop().context("listening for signals")?;
+        server.run(listener, tls, stop).await.context("serving")
     })?;
     printer.note("carnot: all requests have ended");
     Ok(())
+}
+
+fn listen_to_logs(arguments: &LogArguments) {
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(arguments.log_level)
+        .with_target(false)
+        .with_writer(std::io::stderr);
+    match arguments.log_format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}
+
+/// Where the machine's ceilings are known and one model runs, its losses are measured now and then.
+fn watch_losses(
+    server: &Server,
+    names: &[String],
+    arguments: &ServeArguments,
+) -> anyhow::Result<()> {
+    let threads = arguments.threads.map_or_else(cores::usable, usize::from);
+    let [name] = names else {
+        tracing::info!("losses are measured only where one model is served");
+        return Ok(());
+    };
+    let Some(machine) = machine::known(threads) else {
+        tracing::info!(
+            threads,
+            "losses are not measured: run `carnot machine` once"
+        );
+        return Ok(());
+    };
+    let watching = losses::watch(server.losses(), name.clone(), machine, threads);
+    watching.context("starting the thread that measures losses")
+}
+
+/// At SIGHUP the limits and keys of the configuration are read again; what is wrong with it is logged and changes nothing.
+fn reload_on_hangup(settings: SharedSettings, config: Option<PathBuf>) -> anyhow::Result<()> {
+    let reload = move || {
+        let Some(path) = &config else {
+            return tracing::warn!("SIGHUP: there is no --config to be read again");
+        };
+        let read = config::arguments(path, &command_line());
+        match read.and_then(|arguments| self::settings(&arguments.limits)) {
+            Ok(read) => {
+                settings.replace(read);
+                tracing::info!(config = %path.display(), "limits and keys are read again");
+            }
+            Err(error) => tracing::error!("limits and keys stay as they were: {error:#}"),
+        }
+    };
+    signals::on_hangup(reload).context("listening for SIGHUP")
 }
 
 fn engines(
@@ -94,6 +165,16 @@ fn engines(
         Ok(Box::new(engine) as Box<dyn TextEngine + Send>)
     };
     paths.into_iter().map(load).collect()
+}
+
+fn tls(arguments: &TlsArguments) -> anyhow::Result<Option<Tls>> {
+    let (Some(certificate), Some(key)) = (&arguments.tls_cert, &arguments.tls_key) else {
+        return Ok(None);
+    };
+    let read = |path: &Path| fs::read(path).with_context(|| format!("{}", path.display()));
+    let tls = Tls::from_pem(&read(certificate)?, &read(key)?);
+    tls.map(Some)
+        .with_context(|| format!("{} and {}", certificate.display(), key.display()))
 }
 
 fn settings(arguments: &LimitArguments) -> anyhow::Result<Settings> {

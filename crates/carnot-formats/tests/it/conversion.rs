@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use carnot_formats::{BlockType, ChatMessage, ModelFile, RopeStyle, Tokenizer, convert};
+use carnot_formats::{BlockType, ModelFile, RopeStyle, Tokenizer, convert};
+use serde_json::json;
 
 use crate::{embedded, models};
 
@@ -156,13 +157,13 @@ fn both_files_make_the_same_tokenizer() {
 
 #[test]
 fn the_chat_template_is_kept() {
-    let message = [ChatMessage::new("user", "hello")];
+    let message = [json!({ "role": "user", "content": "hello" })];
     let render = |model: &ModelFile| {
         model
             .chat_template()
             .unwrap()
             .unwrap()
-            .render(&message, true)
+            .render(&message, &[(); 0], &json!({}), true)
             .unwrap()
     };
     assert_eq!(

@@ -1,6 +1,7 @@
 //! The embedded model as Hugging Face would read it.
 
-use carnot_formats::{Architecture, BlockType, ChatMessage, RopeStyle};
+use carnot_formats::{Architecture, BlockType, RopeStyle};
+use serde_json::json;
 
 use crate::{embedded, models};
 
@@ -93,9 +94,11 @@ fn conversations_become_comments() {
         .chat_template()
         .unwrap()
         .expect("the model has a template");
-    let messages = [ChatMessage::new("user", "write a loop")];
+    let messages = [json!({ "role": "user", "content": "write a loop" })];
     assert_eq!(
-        template.render(&messages, true).unwrap(),
+        template
+            .render(&messages, &[(); 0], &json!({}), true)
+            .unwrap(),
         "# user: write a loop\n# assistant: "
     );
 }

@@ -19,6 +19,8 @@ pub struct Job {
     pub priority: u8,
     /// When it is of no use any more.
     pub deadline: Option<Duration>,
+    /// Whether every token has to be computed for it, so that none comes from the cache.
+    pub is_whole: bool,
 }
 
 /// What became of a request's tokens.
@@ -53,6 +55,7 @@ pub(super) struct Sequence {
     pub reached: usize,
     pub is_running: bool,
     pub is_paused: bool,
+    pub is_whole: bool,
     pub account: Account,
 }
 
@@ -74,8 +77,21 @@ impl Sequence {
             reached: 0,
             is_running: false,
             is_paused: false,
+            is_whole: job.is_whole,
             account: Account::default(),
         }
+    }
+
+    /// Tokens whose keys and values may come from the cache: all but the last, so that there is something to compute; where every
+    /// token has to be computed, those that once were.
+    pub fn reusable(&self) -> &[u32] {
+        let most = self.tokens.len().saturating_sub(1);
+        let most = if self.is_whole {
+            most.min(self.reached)
+        } else {
+            most
+        };
+        &self.tokens[..most]
     }
 
     /// Whether all but the newest token are computed, so that each step gives a token.

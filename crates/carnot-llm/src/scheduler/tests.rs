@@ -309,7 +309,7 @@ proptest! {
                 Action::Submit { tokens, max_tokens, priority, tenant, late } if tokens.len() < scheduler.context() => {
                     let deadline = late.map(|late| Duration::from_millis(at + late));
                     let tenant = tenant.to_string().into();
-                    scheduler.submit(Job { prompt: tokens, max_tokens, tenant, priority, deadline }, Duration::from_millis(at));
+                    scheduler.submit(Job { prompt: tokens, max_tokens, tenant, priority, deadline, is_whole: false }, Duration::from_millis(at));
                 }
                 Action::Cancel(index) if !ids.is_empty() => scheduler.cancel(*index.get(&ids)),
                 Action::Pause(index, paused) if !ids.is_empty() => scheduler.pause(*index.get(&ids), paused),

@@ -7,6 +7,7 @@
 )]
 
 mod batching;
+mod embeddings;
 mod goldens;
 mod grammars;
 mod memory;

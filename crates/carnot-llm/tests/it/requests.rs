@@ -61,7 +61,7 @@ struct Outcome {
 impl Outcome {
     fn add(&mut self, event: Event) {
         match event {
-            Event::Started { .. } => (),
+            Event::Started { .. } | Event::Prefilling { .. } => (),
             Event::Prefilled { tokens, .. } => self.prefilled += tokens,
             Event::Token { token, text, .. } => {
                 self.tokens.push(token);
@@ -369,4 +369,17 @@ fn an_engine_without_work_does_nothing() {
     let outcome = engine.step(NOW, &mut events).unwrap();
     assert_eq!((outcome.prefill_tokens, outcome.decode_tokens), (0, 0));
     assert!(events.is_empty() && engine.is_idle());
+}
+
+#[test]
+fn a_token_that_is_none_is_told_from_a_failure() {
+    let codec = engine().codec();
+    let error = codec.decode(&[1, u32::MAX]).unwrap_err();
+    let EngineError::UnknownToken {
+        token, position, ..
+    } = error
+    else {
+        panic!("{error}");
+    };
+    assert_eq!((token, position), (u32::MAX, 1));
 }

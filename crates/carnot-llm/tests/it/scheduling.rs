@@ -85,6 +85,7 @@ fn a_day_of_traffic_ends_with_every_block_free() {
                     tenant: ["a", "b", "c"][random.below(3)].into(),
                     priority: random.below(11) as u8,
                     deadline,
+                    is_whole: false,
                 },
                 cancelled_at,
             }

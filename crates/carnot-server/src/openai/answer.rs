@@ -10,19 +10,29 @@ use crate::error::{ApiError, CANCELLED, DEADLINE, ENGINE_FAILED, QUEUE_TIMEOUT};
 
 /// What came of a choice so far.
 #[derive(Default)]
-struct Choice {
+struct Unfinished {
     text: String,
-    /// Each token with its likelihood, where that was asked for.
     tokens: Vec<(u32, TokenLogprobs)>,
+    embedding: Vec<f32>,
     finished: Option<Finished>,
 }
 
-/// Waits for all choices.
-pub(super) async fn collect(
-    plan: Plan,
+/// What came of a choice.
+pub(crate) struct Choice {
+    pub text: String,
+    /// Each token with its likelihood, where that was asked for.
+    pub tokens: Vec<(u32, TokenLogprobs)>,
+    /// The vector, where that was asked for.
+    pub embedding: Vec<f32>,
+    pub finished: Finished,
+}
+
+/// Waits for the ends of `count` choices.
+pub(crate) async fn gather(
+    count: usize,
     mut updates: Receiver<(usize, Update)>,
-) -> Result<Value, ApiError> {
-    let mut choices: Vec<Choice> = plan.requests.iter().map(|_| Choice::default()).collect();
+) -> Result<Vec<Choice>, ApiError> {
+    let mut choices: Vec<Unfinished> = (0..count).map(|_| Unfinished::default()).collect();
     while let Some((index, update)) = updates.recv().await {
         let choice = &mut choices[index];
         match update {
@@ -40,19 +50,36 @@ pub(super) async fn collect(
                 choice.text += &finished.text;
                 choice.finished = Some(*finished);
             }
+            Update::Embedding(values) => choice.embedding = values,
+            Update::Progress(_) => (),
         }
     }
+    let finished = choices.into_iter().map(|choice| {
+        Ok(Choice {
+            text: choice.text,
+            tokens: choice.tokens,
+            embedding: choice.embedding,
+            finished: choice.finished.ok_or_else(thread_has_ended)?,
+        })
+    });
+    finished.collect()
+}
+
+pub(super) fn thread_has_ended() -> ApiError {
+    ApiError::new(&ENGINE_FAILED, "the engine's thread has ended")
+}
+
+/// The answer when all choices have ended.
+pub(super) async fn collect(
+    plan: Plan,
+    updates: Receiver<(usize, Update)>,
+) -> Result<Value, ApiError> {
     let mut totals = Totals::default();
     let mut told = Vec::new();
+    let choices = gather(plan.requests.len(), updates).await?;
     for (index, choice) in choices.into_iter().enumerate() {
-        let Some(finished) = choice.finished else {
-            return Err(ApiError::new(
-                &ENGINE_FAILED,
-                "the engine's thread has ended",
-            ));
-        };
-        let reason = reason(&finished.ending)?;
-        totals.add(&plan, index, &finished);
+        let reason = reason(&choice.finished.ending)?;
+        totals.add(&plan, index, &choice.finished);
         told.push(choice_of(
             &plan,
             index,
@@ -109,7 +136,7 @@ pub(super) fn prompt_text(plan: &Plan, index: usize) -> String {
 }
 
 /// The reason of a choice that has its text, or the error of one that has not.
-pub(super) fn reason(ending: &Ending) -> Result<&'static str, ApiError> {
+pub(crate) fn reason(ending: &Ending) -> Result<&'static str, ApiError> {
     match ending {
         Ending::Stop => Ok("stop"),
         Ending::Length => Ok("length"),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use carnot_engine::ChatMessage;
+use carnot_engine::{ChatMessage, Conversation};
+use serde_json::{Map, Value};
 
 use super::plan::{Kind, Plan, Prompts};
 use super::wire::{ChatRequest, Content, Message, parse};
@@ -31,10 +32,15 @@ pub(crate) async fn chat(
     if messages.is_empty() {
         return Err(ApiError::field("messages", "at least one message", "none"));
     }
+    let conversation = Conversation {
+        messages,
+        tools: request.tools.unwrap_or_default(),
+        arguments: request.chat_template_kwargs,
+    };
     let wanted = request.logprobs.unwrap_or(false);
     let prompts = Prompts {
         kind: Kind::Chat,
-        tokens: vec![engine.codec.encode_chat(&messages)?],
+        tokens: vec![engine.codec.encode_chat(&conversation)?],
         logprobs: wanted.then(|| request.top_logprobs.unwrap_or(0)),
         echo: false,
     };
@@ -61,5 +67,21 @@ fn message_of(index: usize, message: Message) -> Result<ChatMessage, ApiError> {
     Ok(ChatMessage {
         role: message.role,
         content,
+        rest: with_parsed_calls(message.rest),
     })
+}
+
+/// OpenAI's clients write the arguments of a call as text that holds JSON; templates expect the JSON.
+fn with_parsed_calls(mut rest: Map<String, Value>) -> Map<String, Value> {
+    let calls = rest.get_mut("tool_calls").and_then(Value::as_array_mut);
+    for call in calls.into_iter().flatten() {
+        let Some(arguments) = call.pointer_mut("/function/arguments") else {
+            continue;
+        };
+        let parsed = arguments.as_str().map(serde_json::from_str::<Value>);
+        if let Some(Ok(parsed)) = parsed {
+            *arguments = parsed;
+        }
+    }
+    rest
 }

@@ -41,7 +41,7 @@ pub(crate) async fn completions(
     super::execute(&app, engine, plan).await
 }
 
-fn tokens(engine: &EngineHandle, prompt: Prompt) -> Result<Vec<Vec<u32>>, ApiError> {
+pub(super) fn tokens(engine: &EngineHandle, prompt: Prompt) -> Result<Vec<Vec<u32>>, ApiError> {
     let encode = |text: &String| Ok(engine.codec.encode(text, true)?);
     let prompts: Vec<Vec<u32>> = match prompt {
         Prompt::Text(text) => vec![encode(&text)?],

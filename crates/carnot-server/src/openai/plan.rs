@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use carnot_engine::{DEFAULT_PRIORITY, Sampling, TextCodec, TextRequest};
 
@@ -17,15 +17,56 @@ const MOST_STOPS: usize = 16;
 /// Log-probabilities beside that of the chosen token, at most.
 pub(super) const MOST_LOGPROBS: usize = 20;
 
+/// Tokens of a stream that are sent together, at most.
+const MOST_TOGETHER: usize = 256;
+/// Tokens a second that a reader may ask for.
+const SLOWEST_PACE: f64 = 1.0;
+const FASTEST_PACE: f64 = 1000.0;
+
 /// The two forms of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Chat,
     Completion,
 }
 
+/// How a stream is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Streaming {
+    pub include_usage: bool,
+    /// Whether it says how far the prompt is.
+    pub progress: bool,
+    /// Tokens that are sent together.
+    pub interval: usize,
+    /// Time between two tokens at least.
+    pub pace: Duration,
+}
+
+impl Streaming {
+    fn new(common: &Common) -> Result<Self, ApiError> {
+        let pace = match common.tokens_per_second {
+            None => Duration::ZERO,
+            Some(rate) if (SLOWEST_PACE..=FASTEST_PACE).contains(&rate) => {
+                Duration::from_secs_f64(1.0 / rate)
+            }
+            Some(rate) => {
+                let expected = format!("a number from {SLOWEST_PACE} to {FASTEST_PACE}");
+                return Err(ApiError::field("tokens_per_second", &expected, rate));
+            }
+        };
+        let options = common.stream_options.as_ref();
+        let interval = common.stream_interval.unwrap_or(1);
+        Ok(Self {
+            include_usage: options.is_some_and(|options| options.include_usage),
+            progress: common.return_progress.unwrap_or(false),
+            interval: within("stream_interval", interval, 1, MOST_TOGETHER)?,
+            pace,
+        })
+    }
+}
+
 /// Sequences, and how they are told.
-pub(super) struct Plan {
+pub(crate) struct Plan {
     pub kind: Kind,
     pub id: Arc<str>,
     /// Seconds since 1970.
@@ -37,13 +78,13 @@ pub(super) struct Plan {
     /// Choices of each prompt.
     pub choices: usize,
     pub stream: bool,
-    pub include_usage: bool,
+    pub streaming: Streaming,
     /// Whether the prompt's text comes before the choice's.
     pub echo: bool,
 }
 
 /// What kinds of request differ in.
-pub(super) struct Prompts {
+pub(crate) struct Prompts {
     pub kind: Kind,
     pub tokens: Vec<Vec<u32>>,
     pub logprobs: Option<usize>,
@@ -61,8 +102,7 @@ impl Plan {
         let choices = within("n", common.n.unwrap_or(1), 1, MOST_CHOICES)?;
         let logprobs = prompts.logprobs;
         within("logprobs", logprobs.unwrap_or(0), 0, MOST_LOGPROBS)?;
-        let stream_options = common.stream_options.as_ref();
-        let include_usage = stream_options.is_some_and(|options| options.include_usage);
+        let streaming = Streaming::new(&common)?;
         let stream = common.stream.unwrap_or(false);
         let context = engine.model.context_length;
         let template = template(common, tenant, logprobs)?;
@@ -93,7 +133,7 @@ impl Plan {
             requests,
             choices,
             stream,
-            include_usage,
+            streaming,
             echo: prompts.echo,
         })
     }
@@ -139,7 +179,7 @@ fn template(
                 .frequency_penalty
                 .unwrap_or(default.frequency_penalty),
             presence_penalty: common.presence_penalty.unwrap_or(default.presence_penalty),
-            seed: common.seed.map_or_else(any_seed, i64::cast_unsigned),
+            seed: common.seed.map_or_else(any_number, i64::cast_unsigned),
         },
         stop,
         stop_tokens,
@@ -172,11 +212,11 @@ fn name(kind: Kind) -> String {
         Kind::Chat => "chatcmpl",
         Kind::Completion => "cmpl",
     };
-    format!("{prefix}-{:016x}", any_seed())
+    format!("{prefix}-{:016x}", any_number())
 }
 
 /// Another number each time, also after a restart.
-fn any_seed() -> u64 {
+pub(crate) fn any_number() -> u64 {
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let nanoseconds = since.map_or(0, |since| since.as_nanos() as u64);

@@ -14,12 +14,12 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
-use super::answer::{Totals, logprobs, prompt_text, reason};
+use super::answer::{Totals, logprobs, prompt_text, reason, thread_has_ended};
 use super::plan::{Kind, Plan};
-use crate::engine_thread::Update;
-use crate::error::{ApiError, ENGINE_FAILED};
+use crate::engine_thread::{Progress, Update};
+use crate::error::ApiError;
 
 /// Silence after which a comment is sent.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -34,12 +34,18 @@ struct Streaming {
     /// Events to be sent before anything else.
     ready: VecDeque<Bytes>,
     is_over: bool,
+    /// Text that waits for more, by choice, with the number of its tokens.
+    together: Vec<(String, usize)>,
+    /// When the next token may be sent.
+    next_token: Instant,
 }
 
 /// Streams the choices of `plan`.
 pub(super) fn respond(plan: Plan, updates: Receiver<(usize, Update)>) -> Response {
     let mut streaming = Streaming {
         left: plan.requests.len(),
+        together: vec![(String::new(), 0); plan.requests.len()],
+        next_token: Instant::now(),
         plan,
         updates,
         totals: Totals::default(),
@@ -88,13 +94,23 @@ impl Streaming {
             }
             match timeout(HEARTBEAT, self.updates.recv()).await {
                 Err(_) => return Some(Bytes::from_static(b": waiting\n\n")),
-                Ok(Some((index, update))) => self.take(index, update),
-                Ok(None) => self.fail(&ApiError::new(
-                    &ENGINE_FAILED,
-                    "the engine's thread has ended",
-                )),
+                Ok(Some((index, update))) => {
+                    self.keep_pace(&update).await;
+                    self.take(index, update);
+                }
+                Ok(None) => self.fail(&thread_has_ended()),
             }
         }
+    }
+
+    /// Waits until a token may be sent. The engine goes on meanwhile, until the channel is full.
+    async fn keep_pace(&mut self, update: &Update) {
+        let pace = self.plan.streaming.pace;
+        if pace.is_zero() || !matches!(update, Update::Token { .. }) {
+            return;
+        }
+        sleep_until(self.next_token).await;
+        self.next_token = Instant::now() + pace;
     }
 
     fn take(&mut self, index: usize, update: Update) {
@@ -104,10 +120,22 @@ impl Streaming {
                 text,
                 logprobs: told,
             } => {
-                let told = told.map(|told| logprobs(&self.plan, &[(token, *told)]));
-                // A token may be part of a character, or of what may become a stop text.
-                if !text.is_empty() || told.is_some() {
-                    self.push_text(index, &text, told.as_ref());
+                if let Some(told) = told {
+                    let told = logprobs(&self.plan, &[(token, *told)]);
+                    return self.push_text(index, &text, Some(&told));
+                }
+                let (together, tokens) = &mut self.together[index];
+                *together += &text;
+                *tokens += 1;
+                if *tokens >= self.plan.streaming.interval {
+                    self.push_together(index);
+                }
+            }
+            // No stream is asked for vectors.
+            Update::Embedding(_) => (),
+            Update::Progress(progress) => {
+                if self.plan.streaming.progress {
+                    self.push_progress(index, progress);
                 }
             }
             Update::Finished(finished) => {
@@ -115,13 +143,36 @@ impl Streaming {
                     Ok(reason) => reason,
                     Err(error) => return self.fail(&error),
                 };
-                if !finished.text.is_empty() {
-                    self.push_text(index, &finished.text, None);
-                }
+                self.together[index].0 += &finished.text;
+                self.push_together(index);
                 self.totals.add(&self.plan, index, &finished);
                 self.close(index, reason);
             }
         }
+    }
+
+    /// Sends the text that was kept back, if there is any: a token may be part of a character, or of what may become a stop text.
+    fn push_together(&mut self, index: usize) {
+        let (text, _) = std::mem::take(&mut self.together[index]);
+        if !text.is_empty() {
+            self.push_text(index, &text, None);
+        }
+    }
+
+    /// As llama-server tells it.
+    fn push_progress(&mut self, index: usize, progress: Progress) {
+        let content = match self.plan.kind {
+            Kind::Chat => json!({}),
+            Kind::Completion => json!(""),
+        };
+        let mut chunk = self.chunk(&json!([self.choice(index, &content, None, None)]));
+        chunk["prompt_progress"] = json!({
+            "total": progress.total,
+            "cache": progress.cached,
+            "processed": progress.processed,
+            "time_ms": progress.took.as_millis() as u64,
+        });
+        self.ready.push_back(event(&chunk));
     }
 
     fn push_text(&mut self, index: usize, text: &str, logprobs: Option<&Value>) {
@@ -143,7 +194,7 @@ impl Streaming {
         if self.left > 0 {
             return;
         }
-        if self.plan.include_usage {
+        if self.plan.streaming.include_usage {
             let mut last = self.chunk(&json!([]));
             last["usage"] = self.totals.usage();
             last["timings"] = self.totals.timings();
@@ -167,18 +218,28 @@ impl Streaming {
         logprobs: Option<&Value>,
         reason: Option<&str>,
     ) {
+        let choice = self.choice(index, content, logprobs, reason);
+        let chunk = self.chunk(&json!([choice]));
+        self.ready.push_back(event(&chunk));
+    }
+
+    fn choice(
+        &self,
+        index: usize,
+        content: &Value,
+        logprobs: Option<&Value>,
+        reason: Option<&str>,
+    ) -> Value {
         let field = match self.plan.kind {
             Kind::Chat => "delta",
             Kind::Completion => "text",
         };
-        let choice = json!({
+        json!({
             "index": index,
             field: content,
             "logprobs": logprobs,
             "finish_reason": reason,
-        });
-        let chunk = self.chunk(&json!([choice]));
-        self.ready.push_back(event(&chunk));
+        })
     }
 
     fn chunk(&self, choices: &Value) -> Value {

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use carnot_engine::Grammar;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use crate::error::{ApiError, INVALID_JSON};
 
 /// Fields of chats and completions alike.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Common {
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub(crate) struct Common {
     pub model: Option<String>,
     pub max_tokens: Option<usize>,
     pub max_completion_tokens: Option<usize>,
@@ -31,28 +32,36 @@ pub(super) struct Common {
     pub ignore_eos: Option<bool>,
     pub stream: Option<bool>,
     pub stream_options: Option<StreamOptions>,
+    /// Tells how far the prompt is while it is processed, as llama-server does.
+    pub return_progress: Option<bool>,
+    /// Tokens that are sent together at least, but for the last.
+    pub stream_interval: Option<usize>,
+    /// Sends no more tokens a second, for those who read along.
+    pub tokens_per_second: Option<f64>,
+    /// 10 goes first; 5 where nothing is said.
+    #[schema(maximum = 10)]
     pub priority: Option<u8>,
     pub response_format: Option<ResponseFormat>,
     pub structured_outputs: Option<StructuredOutputs>,
 }
 
 /// OpenAI's way to ask for JSON.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum ResponseFormat {
+pub(crate) enum ResponseFormat {
     Text,
     JsonObject,
     JsonSchema { json_schema: NamedSchema },
 }
 
-#[derive(Debug, Deserialize)]
-pub(super) struct NamedSchema {
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct NamedSchema {
     pub schema: Value,
 }
 
 /// vLLM's way to ask for any form.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct StructuredOutputs {
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub(crate) struct StructuredOutputs {
     pub json: Option<Value>,
     pub regex: Option<String>,
     pub choice: Option<Vec<String>>,
@@ -105,16 +114,16 @@ fn one_of(choices: &[String]) -> Grammar {
     Grammar::Regex(format!("({})", escaped.collect::<Vec<String>>().join("|")))
 }
 
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct StreamOptions {
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub(crate) struct StreamOptions {
     #[serde(default)]
     pub include_usage: bool,
 }
 
 /// `"x"` or `["x", "y"]`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
-pub(super) enum OneOrMany {
+pub(crate) enum OneOrMany {
     One(String),
     Many(Vec<String>),
 }
@@ -128,42 +137,52 @@ impl OneOrMany {
     }
 }
 
-#[derive(Debug, Deserialize)]
-pub(super) struct ChatRequest {
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct ChatRequest {
     pub messages: Vec<Message>,
     #[serde(default)]
     pub logprobs: Option<bool>,
     #[serde(default)]
     pub top_logprobs: Option<usize>,
+    #[serde(default)]
+    pub tools: Option<Vec<Value>>,
+    /// Values that the model's template asks for, as vLLM has them.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub chat_template_kwargs: Map<String, Value>,
     #[serde(flatten)]
     pub common: Common,
 }
 
-#[derive(Debug, Deserialize)]
-pub(super) struct Message {
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct Message {
     pub role: String,
     #[serde(default)]
     pub content: Option<Content>,
+    /// `tool_calls`, `tool_call_id`, `name` and the like, for the template.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    pub rest: Map<String, Value>,
 }
 
 /// A text, or parts of one.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
-pub(super) enum Content {
+pub(crate) enum Content {
     Text(String),
     Parts(Vec<Part>),
 }
 
-#[derive(Debug, Deserialize)]
-pub(super) struct Part {
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct Part {
     #[serde(rename = "type")]
     pub kind: String,
     #[serde(default)]
     pub text: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-pub(super) struct CompletionRequest {
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct CompletionRequest {
     #[serde(default)]
     pub prompt: Option<Prompt>,
     #[serde(default)]
@@ -175,9 +194,9 @@ pub(super) struct CompletionRequest {
 }
 
 /// A text, texts, tokens, or lists of tokens.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
-pub(super) enum Prompt {
+pub(crate) enum Prompt {
     Text(String),
     Tokens(Vec<u32>),
     Texts(Vec<String>),

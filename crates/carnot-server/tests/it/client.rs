@@ -11,6 +11,8 @@ use serde_json::Value;
 pub struct Client {
     address: SocketAddr,
     pub key: Option<String>,
+    /// More lines for the head of each request.
+    pub headers: String,
 }
 
 /// What came back.
@@ -39,7 +41,11 @@ impl Response {
 
 impl Client {
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, key: None }
+        Self {
+            address,
+            key: None,
+            headers: String::new(),
+        }
     }
 
     pub fn get(&self, path: &str) -> Response {
@@ -56,12 +62,12 @@ impl Client {
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
             .unwrap();
-        let key = self.key.as_ref().map_or(String::new(), |key| {
-            format!("authorization: Bearer {key}\r\n")
-        });
+        let key = self.key.as_ref();
+        let key = key.map(|key| format!("authorization: Bearer {key}\r\n"));
+        let more = self.headers.clone() + &key.unwrap_or_default();
         let length = body.len();
         let head = format!(
-            "{method} {path} HTTP/1.0\r\nhost: test\r\ncontent-type: application/json\r\n{key}content-length: {length}\r\n\r\n"
+            "{method} {path} HTTP/1.0\r\nhost: test\r\ncontent-type: application/json\r\n{more}content-length: {length}\r\n\r\n"
         );
         stream.write_all(head.as_bytes()).unwrap();
         // A server that refuses a large body may close before it has read it.

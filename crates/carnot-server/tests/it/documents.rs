@@ -6,7 +6,7 @@ use std::fs;
 use carnot_server::{CODES, ROUTES};
 use serde_json::json;
 
-use crate::{open_world, settings};
+use crate::{open_world, settings, with_keys};
 
 fn page() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/serving.md");
@@ -40,7 +40,7 @@ fn every_route_is_on_the_page() {
 
 #[test]
 fn metrics_count_what_happened() {
-    let world = open_world(settings());
+    let mut world = open_world(settings());
     for _ in 0..3 {
         world.client.post(
             "/v1/completions",
@@ -48,6 +48,19 @@ fn metrics_count_what_happened() {
         );
     }
     world.wait_for_rest();
+    let plain = world.client.get("/metrics");
+    assert!(
+        plain
+            .header("content-type")
+            .unwrap()
+            .starts_with("text/plain")
+    );
+    assert!(
+        plain.body.contains("# TYPE carnot_requests_total counter"),
+        "{}",
+        plain.body
+    );
+    world.client.headers = "accept: application/openmetrics-text\r\n".to_owned();
     let response = world.client.get("/metrics");
     assert!(
         response
@@ -67,5 +80,34 @@ fn metrics_count_what_happened() {
     has(r#"carnot_prompt_tokens_total{model="scripted",source="computed"} 9"#);
     has(r#"carnot_time_to_first_token_seconds_count{model="scripted"} 3"#);
     has(r#"carnot_inter_token_latency_seconds_count{model="scripted"} 12"#);
+    has(r#"vllm:num_requests_running{model="scripted"} 0"#);
+    has(r#"vllm:generation_tokens_total{model="scripted"} 15"#);
     has("# EOF");
+    let thread = |activity: &str| {
+        let begin = format!(
+            r#"carnot_engine_thread_seconds_total{{model="scripted",activity="{activity}"}} "#
+        );
+        let line = response
+            .body
+            .lines()
+            .find_map(|line| line.strip_prefix(&begin));
+        line.unwrap_or_else(|| panic!("{begin} in {}", response.body))
+            .parse::<f64>()
+            .unwrap()
+    };
+    assert!(thread("idle") > 0.0 && thread("step") > 0.0 && thread("transport") > 0.0);
+}
+
+#[test]
+fn the_interface_is_described_by_the_server_itself() {
+    let world = open_world(with_keys(&[("key", "a")]));
+    let document = world.client.get("/openapi.json").json();
+    assert_eq!(document["openapi"], "3.1.0");
+    for (method, path, is_open) in ROUTES {
+        let route = &document["paths"][path][method.to_lowercase()];
+        assert!(route["summary"].is_string(), "{method} {path}");
+        assert_eq!(route["security"].is_null(), *is_open, "{method} {path}");
+    }
+    let page = world.client.get("/docs");
+    assert!(page.status == 200 && page.body.contains("/openapi.json"));
 }

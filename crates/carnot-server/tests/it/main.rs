@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod client;
+mod conveniences;
 mod documents;
 mod overload;
 mod requests;
@@ -14,7 +15,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use carnot_server::{Keys, Limits, Server, Settings};
+use carnot_server::{Compatibility, Keys, Limits, Server, Settings, SharedSettings};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
@@ -25,6 +26,7 @@ use scripted::{Gate, Scripted};
 struct World {
     client: Client,
     gate: Gate,
+    settings: SharedSettings,
     stop: Option<oneshot::Sender<()>>,
     ended: Receiver<()>,
 }
@@ -64,7 +66,7 @@ fn open_world(settings: Settings) -> World {
 fn world(settings: Settings, places: usize) -> World {
     let gate = Gate::default();
     let engine = Scripted::new("scripted", places, gate.clone());
-    let (told, address) = channel::<SocketAddr>();
+    let (told, address) = channel::<(SocketAddr, SharedSettings)>();
     let (stop, stopped) = oneshot::channel();
     let (ends, ended) = channel();
     thread::spawn(move || {
@@ -75,18 +77,22 @@ fn world(settings: Settings, places: usize) -> World {
             .unwrap();
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            told.send(listener.local_addr().unwrap()).unwrap();
             let server = Server::new(vec![Box::new(engine)], settings).unwrap();
+            let server = server.compatible(Compatibility::Vllm);
+            let address = listener.local_addr().unwrap();
+            told.send((address, server.settings())).unwrap();
             let stop = async {
                 let _ = stopped.await;
             };
-            server.run(listener, stop).await.unwrap();
+            server.run(listener, None, stop).await.unwrap();
         });
         let _ = ends.send(());
     });
+    let (address, settings) = address.recv().unwrap();
     World {
-        client: Client::new(address.recv().unwrap()),
+        client: Client::new(address),
         gate,
+        settings,
         stop: Some(stop),
         ended,
     }

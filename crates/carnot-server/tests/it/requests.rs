@@ -255,7 +255,7 @@ fn bad_requests_are_told_what_is_wrong() {
             413,
             "body_too_large",
             Value::Null,
-            "length",
+            "at most 200000 bytes",
         ),
         (
             world.client.get("/v2/nothing"),

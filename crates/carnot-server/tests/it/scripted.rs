@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use carnot_engine::{
-    Census, ChatMessage, EngineError, Event, FinishReason, Grammar, ModelInfo, RequestId,
+    Census, Conversation, EngineError, Event, FinishReason, Grammar, ModelInfo, RequestId,
     StepOutcome, TextCodec, TextEngine, TextRequest, TokenLogprobs, Usage,
 };
 
@@ -90,11 +92,14 @@ impl TextCodec for Bytes {
         Some(vec![token as u8])
     }
 
-    fn encode_chat(&self, messages: &[ChatMessage]) -> Result<Vec<u32>, EngineError> {
-        let text: String = messages
-            .iter()
-            .map(|message| format!("<{}>{}", message.role, message.content))
-            .collect();
+    fn encode_chat(&self, conversation: &Conversation) -> Result<Vec<u32>, EngineError> {
+        let tools = conversation.tools.iter().map(|tool| format!("[{tool}]"));
+        let messages = conversation.messages.iter().map(|message| {
+            let rest = (!message.rest.is_empty()).then(|| Value::from(message.rest.clone()));
+            let rest = rest.map(|rest| rest.to_string()).unwrap_or_default();
+            format!("<{}>{}{rest}", message.role, message.content)
+        });
+        let text: String = tools.chain(messages).collect();
         self.encode(&text, true)
     }
 
@@ -222,6 +227,19 @@ impl TextEngine for Scripted {
                 return Err(EngineError::Engine("it was asked to".into()));
             }
             assert!(prompt != PANICS, "it was asked to");
+            if sequence.request.embed.is_some() {
+                // Its length, and its first letter.
+                let values = [
+                    sequence.request.prompt.len() as f32,
+                    sequence.request.prompt[0] as f32,
+                ];
+                events.push(Event::Embedding {
+                    request: sequence.id,
+                    values: values.to_vec(),
+                });
+                events.push(finished(&sequence, FinishReason::Stop));
+                continue;
+            }
             if !sequence.is_paused {
                 if sequence.generated < sequence.request.max_tokens {
                     outcome.decode_tokens += 1;
