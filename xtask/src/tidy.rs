@@ -4,12 +4,14 @@
 //! layers   which crate may know which                    words    what must not be written where
 //! files    length, head, names                           links    what the documents point at
 //! crates   what every crate has                          spans    the names that the probe records, and their table
+//! named_tests   the tests that documents name
 //! ```
 
 mod crates;
 mod files;
 mod layers;
 mod links;
+mod named_tests;
 mod spans;
 mod words;
 
@@ -50,6 +52,7 @@ pub fn execute() -> anyhow::Result<()> {
     findings.extend(files.iter().flat_map(files::check));
     findings.extend(files.iter().flat_map(words::check));
     findings.extend(links::check(&files));
+    findings.extend(named_tests::check(&files));
     findings.extend(spans::check(&files));
     for finding in &findings {
         report::line(&format!("{}: {}", finding.place, finding.what));

@@ -16,6 +16,7 @@ use carnot_probe::{Kind, SiteId, memory, site, span};
 
 use crate::blocks::blocks_for;
 use crate::codec::Codec;
+use crate::faults;
 use crate::forward::{Batch, BatchSpan, Model};
 use crate::memory_need::{MemoryNeed, StepSize};
 use crate::pooling::Pool;
@@ -316,6 +317,7 @@ impl LlmEngine {
         let token = choice.token;
         let _detokenize = span(self.sites.detokenize);
         let may_go_on = self.scheduler.push(id, token);
+        faults::at("sampled");
         let ended = live.sampler.ends(token);
         let bytes = if ended {
             None
@@ -442,6 +444,7 @@ impl TextEngine for LlmEngine {
                 cached_tokens,
             });
         }
+        faults::at("planned");
         let mut outcome = StepOutcome::default();
         if step.chunks.is_empty() {
             self.tell_memory();
@@ -458,6 +461,7 @@ impl TextEngine for LlmEngine {
             self.model.copy_block(copy.from.number(), copy.to);
         }
         self.compute(&step.chunks);
+        faults::at("computed");
         // Of the logits, and of the first of the chunk's tokens.
         let (mut row, mut first) = (0, 0);
         for chunk in step.chunks {
@@ -512,3 +516,6 @@ fn usage(prompt_tokens: usize, generated_tokens: usize, account: Account) -> Usa
         generated_tokens,
     }
 }
+
+#[cfg(test)]
+mod tests;

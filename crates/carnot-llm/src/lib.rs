@@ -17,6 +17,7 @@ mod blocks;
 mod codec;
 mod engine;
 mod error;
+mod faults;
 mod forward;
 mod grammar;
 mod head_padding;

@@ -42,6 +42,12 @@ impl Default for Limits {
     }
 }
 
+/// Those who are refused are told to come back in up to this much longer than it takes, each in another part of it, so that they do not
+/// come all together.
+const SPREAD: f64 = 0.25;
+/// Its multiples fall evenly between whole numbers.
+const GOLDEN: f64 = 0.618_033_988_749_895;
+
 /// What is under way at one engine.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger(Mutex<Books>);
@@ -56,6 +62,8 @@ pub(crate) struct Books {
     pub queued_tokens: usize,
     /// Requests under way, by tenant.
     tenants: HashMap<Arc<str>, usize>,
+    /// Requests that were not let in.
+    refused: u64,
     rate: Rate,
 }
 
@@ -87,8 +95,12 @@ impl Ledger {
     ) -> Result<(), ApiError> {
         let mut books = self.books();
         let theirs = books.tenants.get(tenant).copied().unwrap_or(0);
-        let refuse = |code: &'static ErrorCode, what: &str, have: usize, most: usize| {
-            let retry_after = Some(books.rate.time_for(books.queued + requests, now));
+        let (queued, queued_tokens) = (books.queued, books.queued_tokens);
+        let spread = 1.0 + SPREAD * (books.refused as f64 * GOLDEN).fract();
+        let after = books.rate.time_for(queued + requests, now);
+        let mut refuse = |code: &'static ErrorCode, what: &str, have: usize, most: usize| {
+            books.refused += 1;
+            let retry_after = Some(after.mul_f64(spread));
             let message = format!("{have} {what}, at most {most} may");
             Err(ApiError {
                 retry_after,
@@ -99,14 +111,13 @@ impl Ledger {
             let what = "requests of this key are under way";
             return refuse(&TENANT_LIMIT, what, theirs, limits.tenant_requests);
         }
-        if books.queued + requests > limits.queued_requests {
-            let (have, most) = (books.queued, limits.queued_requests);
-            return refuse(&QUEUE_FULL, "requests wait", have, most);
+        if queued + requests > limits.queued_requests {
+            return refuse(&QUEUE_FULL, "requests wait", queued, limits.queued_requests);
         }
         // One prompt may be larger than the bound if nothing else waits.
-        if books.queued > 0 && books.queued_tokens + tokens > limits.queued_tokens {
-            let (have, most) = (books.queued_tokens, limits.queued_tokens);
-            return refuse(&QUEUE_TOKENS_FULL, "prompt tokens wait", have, most);
+        if queued > 0 && queued_tokens + tokens > limits.queued_tokens {
+            let (what, most) = ("prompt tokens wait", limits.queued_tokens);
+            return refuse(&QUEUE_TOKENS_FULL, what, queued_tokens, most);
         }
         books.accepted += requests as u64;
         books.queued += requests;
@@ -209,16 +220,18 @@ mod tests {
             ledger.answered(&tenant, now);
         }
         ledger.admit(&limits, &tenant, (3, 3), now).unwrap();
-        let refused = ledger.admit(&limits, &"b".into(), (5, 1), now).unwrap_err();
-        let after = refused.retry_after.unwrap().as_secs_f64();
-        assert!((3.9..4.4).contains(&after), "8 at 2 a second: {after}");
+        let after = |now| {
+            let refused = ledger.admit(&limits, &"b".into(), (5, 1), now).unwrap_err();
+            refused.retry_after.unwrap().as_secs_f64()
+        };
+        let (first, second) = (after(now), after(now));
+        assert!((3.9..4.4).contains(&first), "8 at 2 a second: {first}");
+        assert!((first..1.25 * first).contains(&second), "{first} {second}");
+        assert!(second > first, "they do not come back together");
         let later = now + Duration::from_hours(1);
-        let refused = ledger
-            .admit(&limits, &"b".into(), (5, 1), later)
-            .unwrap_err();
-        assert_eq!(
-            refused.retry_after,
-            Some(Rate::LONGEST),
+        let longest = Rate::LONGEST.as_secs_f64();
+        assert!(
+            (longest..1.25 * longest).contains(&after(later)),
             "nothing ends any more"
         );
     }

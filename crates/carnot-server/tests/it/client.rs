@@ -84,6 +84,16 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// The port of this end.
+    pub fn local(&self) -> u16 {
+        self.reader.get_ref().local_addr().unwrap().port()
+    }
+
+    /// The port of the server's end.
+    pub fn peer(&self) -> u16 {
+        self.reader.get_ref().peer_addr().unwrap().port()
+    }
+
     fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         let read = self.reader.read_line(&mut line).unwrap();

@@ -15,6 +15,9 @@ use carnot_engine::{
 /// A prompt that makes the engine fail, and one that makes it panic.
 pub const FAILS: &str = "fail!";
 pub const PANICS: &str = "panic!";
+/// A regular expression whose compilation takes so long.
+pub const SLOW_GRAMMAR: &str = "slow";
+pub const GRAMMAR_TIME: Duration = Duration::from_millis(300);
 const VOCABULARY: usize = 256;
 pub const CONTEXT: usize = 100_000;
 
@@ -108,6 +111,10 @@ impl TextCodec for Bytes {
             Grammar::Regex(text) if text == "(" => Err(EngineError::InvalidGrammar {
                 reason: "unclosed".to_owned(),
             }),
+            Grammar::Regex(text) if text == SLOW_GRAMMAR => {
+                std::thread::sleep(GRAMMAR_TIME);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

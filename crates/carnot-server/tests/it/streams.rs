@@ -1,11 +1,12 @@
 //! Responses piece by piece, and readers that leave or do not read.
 
+use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::client::Reading;
-use crate::scripted::FAILS;
+use crate::scripted::{FAILS, GRAMMAR_TIME, SLOW_GRAMMAR};
 use crate::{Limits, limited, open_world, settings, world};
 
 fn stream(world: &crate::World, mut request: Value) -> Reading {
@@ -182,4 +183,49 @@ fn a_reader_that_never_reads_is_given_up() {
         metrics.contains(r#"carnot_requests_total{model="scripted",finished="slow_reader"} 1"#),
         "{metrics}"
     );
+}
+
+/// Nobody waits for a grammar any more: it is compiled to its end, and then asks for nothing.
+#[test]
+fn a_client_that_leaves_while_its_grammar_is_compiled_asks_for_nothing() {
+    for streams in [true, false] {
+        for choices in [1, 3] {
+            let world = open_world(settings());
+            let request = json!({
+                "prompt": "x", "n": choices, "max_tokens": 50_000, "stream": streams,
+                "structured_outputs": { "regex": SLOW_GRAMMAR },
+            });
+            let leaving = world
+                .client
+                .send("POST", "/v1/completions", &request.to_string());
+            thread::sleep(GRAMMAR_TIME / 4);
+            drop(leaving);
+            thread::sleep(GRAMMAR_TIME);
+            let stats = world.client.get("/stats").json();
+            assert_eq!(stats["engines"][0]["accepted"], 0, "{stats}");
+            world.wait_for_rest();
+        }
+    }
+}
+
+/// A peer that vanishes without a word (a cable, a sleeping laptop) closes nothing; the kernel asks it, if it is told to.
+#[test]
+fn connections_are_asked_whether_their_peer_is_there() {
+    let world = world(settings(), 4);
+    let request = json!({ "prompt": "x", "max_tokens": 5 }).to_string();
+    let waiting = world.client.send("POST", "/v1/completions", &request);
+    world.wait_until(|stats| stats["waiting"] == 1);
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let (server, client) = (waiting.peer(), waiting.local());
+    let port =
+        |address: &str| u16::from_str_radix(address.rsplit(':').next().unwrap(), 16).unwrap();
+    let ours = table
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let ours = ours.filter(|line| (port(line[1]), port(line[2])) == (server, client));
+    let timers: Vec<String> = ours.map(|line| line[5][..2].to_owned()).collect();
+    assert_eq!(timers, ["02"], "the timer of keepalive runs");
+    drop(waiting);
+    world.wait_for_rest();
 }
