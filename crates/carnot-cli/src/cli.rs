@@ -90,6 +90,9 @@ pub struct ServeArguments {
     /// Tokens that keys and values have room for, all sequences and kept prefixes together [default: four contexts]
     #[arg(long, value_name = "TOKENS", value_parser = positive)]
     pub cache_tokens: Option<usize>,
+    /// Bytes that they may take instead, such as 4GiB or 500MB
+    #[arg(long, value_name = "SIZE", value_parser = bytes, conflicts_with = "cache_tokens")]
+    pub cache_memory: Option<u64>,
     /// Force the kernels of an instruction set: scalar, avx2, avx-vnni, avx-512-vnni [default: the best]
     #[arg(long, env = "CARNOT_INSTRUCTION_SET", value_name = "SET")]
     pub instruction_set: Option<InstructionSet>,
@@ -174,6 +177,9 @@ pub struct SchedulingArguments {
     /// Most tokens that are guessed ahead from what was said before, while that is measured to pay; the text stays the same
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub draft_tokens: usize,
+    /// A smaller model with the same vocabulary, which guesses ahead instead
+    #[arg(long, env = "CARNOT_DRAFT_MODEL", value_name = "FILE")]
+    pub draft_model: Option<PathBuf>,
     /// Do not keep prefixes for later requests
     #[arg(long)]
     pub no_prefix_cache: bool,
@@ -446,6 +452,33 @@ fn emit(text: &str) -> Result<Emit, String> {
     Form::from_name(text)
         .map(|form| Emit(Some(form)))
         .ok_or_else(|| format!("expected one of {}, none", names()))
+}
+
+/// A number of bytes, with or without a unit.
+fn bytes(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 7] = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("KB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("B", 1),
+    ];
+    let unit = UNITS
+        .iter()
+        .find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, *bytes)));
+    let (number, unit) = unit.unwrap_or((text, 1));
+    let number: f64 = number
+        .trim()
+        .parse()
+        .map_err(|_| format!("expected a size such as 4GiB, got {text}"))?;
+    let size = number * unit as f64;
+    if size >= 1.0 && size < u64::MAX as f64 {
+        Ok(size as u64)
+    } else {
+        Err(format!("expected a size above 0, got {text}"))
+    }
 }
 
 fn positive(text: &str) -> Result<usize, String> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use carnot_formats::ModelFile;
 use carnot_kernels::InstructionSet;
-use carnot_llm::{EngineOptions, Error, LlmEngine};
+use carnot_llm::{CacheSize, EngineOptions, Error, LlmEngine};
 use carnot_record::ModelSummary;
 
 use crate::cli::ModelArguments;
@@ -69,9 +69,9 @@ pub fn load_with(
         bar.set_position(done as u64);
     });
     bar.finish_and_clear();
-    let flag = match options.cache_tokens {
-        None => "--context",
-        Some(_) => "--cache-tokens",
+    let flag = match options.cache {
+        CacheSize::Context => "--context",
+        CacheSize::Tokens(_) | CacheSize::Bytes(_) => "--cache-tokens",
     };
     let engine = engine.map_err(|error| advised(error, flag))?;
     for note in engine.loaded().notes() {

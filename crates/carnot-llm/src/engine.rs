@@ -9,15 +9,17 @@ use carnot_engine::{
     Census, EngineError, Event, FinishReason, ModelInfo, Pooling, RequestId, StepOutcome,
     TextCodec, TextEngine, TextRequest, Usage,
 };
-use carnot_formats::{ModelFile, Tokenizer};
+use carnot_formats::{ModelConfig, ModelFile, Tokenizer};
 use carnot_kernels::kv::BLOCK_TOKENS;
 use carnot_kernels::{Compute, InstructionSet, Tuning};
 use carnot_probe::{Kind, SiteId, memory, site, span};
 
 use crate::blocks::blocks_for;
 use crate::codec::Codec;
+use crate::drafter::Drafter;
 use crate::faults;
 use crate::forward::{Batch, BatchSpan, Model};
+use crate::head_padding::cached_shape;
 use crate::memory_need::{MemoryNeed, StepSize};
 use crate::pooling::Pool;
 use crate::sampler::Rules;
@@ -31,14 +33,16 @@ pub struct EngineOptions {
     pub threads: usize,
     /// Most tokens of a sequence; at most the model's own limit.
     pub context: usize,
-    /// Tokens that the key/value cache has room for, all sequences and cached prefixes together; `None` for one context.
-    pub cache_tokens: Option<usize>,
+    /// How much room there is for keys and values.
+    pub cache: CacheSize,
     /// How steps are planned; its context is the one above.
     pub policy: Policy,
     /// Kernels to use; `None` for the best.
     pub instruction_set: Option<InstructionSet>,
     /// Which of them takes how many rows.
     pub tuning: Tuning,
+    /// A smaller model of the same vocabulary that guesses ahead, where the policy has it.
+    pub draft_model: Option<Arc<ModelFile>>,
     /// Bytes of memory that loading may take; `None` for any number.
     pub available_bytes: Option<u64>,
 }
@@ -48,13 +52,31 @@ impl Default for EngineOptions {
         Self {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             context: 8192,
-            cache_tokens: None,
+            cache: CacheSize::default(),
             policy: Policy::default(),
             instruction_set: None,
             tuning: Tuning::default(),
+            draft_model: None,
             available_bytes: None,
         }
     }
+}
+
+/// How much room there is for keys and values, of all sequences and kept prefixes together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheSize {
+    /// For one context.
+    #[default]
+    Context,
+    /// For so many tokens.
+    Tokens(usize),
+    /// As many tokens as fit in so many bytes.
+    Bytes(u64),
+}
+
+fn tokens_in(bytes: u64, config: &ModelConfig) -> usize {
+    let token_bytes = cached_shape(config).token_bytes() * config.layers;
+    usize::try_from(bytes / token_bytes.max(1) as u64).unwrap_or(usize::MAX)
 }
 
 /// What the engine knows of a request beside what the scheduler does.
@@ -81,6 +103,7 @@ pub struct LlmEngine {
     info: ModelInfo,
     scheduler: Scheduler,
     live: HashMap<RequestId, Live>,
+    drafter: Option<Drafter>,
     /// Blocks in use when the probe was last told.
     told_blocks: usize,
     sites: EngineSites,
@@ -99,9 +122,14 @@ impl LlmEngine {
     ) -> Result<Self, Error> {
         let config = file.config().clone();
         let context = options.context.clamp(1, config.context_length.max(1));
-        let cache_tokens = options.cache_tokens.unwrap_or(context);
+        let cache_tokens = match options.cache {
+            CacheSize::Context => context,
+            CacheSize::Tokens(tokens) => tokens,
+            CacheSize::Bytes(bytes) => tokens_in(bytes, &config),
+        };
         let policy = Policy {
             context,
+            has_drafter: options.draft_model.is_some(),
             ..options.policy
         };
         if let Some(available) = options.available_bytes {
@@ -110,7 +138,12 @@ impl LlmEngine {
                 rows: policy.max_prompt_tokens + policy.max_running * (1 + policy.draft_tokens),
                 logit_rows: policy.max_running * (1 + policy.draft_tokens),
             };
-            MemoryNeed::of(&file, size).check(file.path(), available)?;
+            let need = MemoryNeed::of(&file, size);
+            need.check(file.path(), available)?;
+            if let Some(draft) = &options.draft_model {
+                let left = available - need.total();
+                MemoryNeed::of(draft, size).check(draft.path(), left)?;
+            }
         }
         let tokenizer = Arc::new(file.tokenizer()?);
         let blocks = blocks_for(cache_tokens);
@@ -126,9 +159,11 @@ impl LlmEngine {
         };
         let set = options.instruction_set.unwrap_or_else(InstructionSet::best);
         let compute =
-            Compute::with_instruction_set(options.threads, set).tuned(set, options.tuning);
+            || Compute::with_instruction_set(options.threads, set).tuned(set, options.tuning);
+        let drafter = options.draft_model.clone();
+        let drafter = drafter.map(|file| Drafter::load(file, &tokenizer, compute(), blocks));
         let codec = Codec::new(Arc::clone(&tokenizer), file.chat_template()?, &info.name);
-        let model = Model::load(file, compute, blocks, progress)?;
+        let model = Model::load(file, compute(), blocks, progress)?;
         memory(
             site("weights", Kind::Memory),
             model.weights().packed_bytes().cast_signed(),
@@ -140,6 +175,7 @@ impl LlmEngine {
             info,
             scheduler,
             live: HashMap::new(),
+            drafter: drafter.transpose()?,
             told_blocks: 0,
             sites: EngineSites {
                 step: site("step", Kind::Step),
@@ -351,6 +387,9 @@ impl LlmEngine {
         let Some(mut live) = self.live.remove(&id) else {
             return;
         };
+        if let Some(drafter) = &mut self.drafter {
+            drafter.forget(id);
+        }
         let text = if reason == FinishReason::Stop {
             String::new()
         } else {
@@ -428,7 +467,7 @@ impl TextEngine for LlmEngine {
     }
 
     fn step(&mut self, now: Duration, events: &mut Vec<Event>) -> Result<StepOutcome, EngineError> {
-        let step = self.scheduler.plan(now);
+        let mut step = self.scheduler.plan(now);
         for ended in step.dropped {
             let reason = match ended.why {
                 Dropped::Cancelled => FinishReason::Cancelled,
@@ -459,6 +498,12 @@ impl TextEngine for LlmEngine {
         self.tell_memory();
         for copy in &step.copies {
             self.model.copy_block(copy.from.number(), copy.to);
+            if let Some(drafter) = &mut self.drafter {
+                drafter.copy(copy);
+            }
+        }
+        if let Some(drafter) = &mut self.drafter {
+            drafter.follow(&self.scheduler, &mut step.chunks);
         }
         self.compute(&step.chunks);
         faults::at("computed");

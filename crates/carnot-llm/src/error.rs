@@ -21,6 +21,20 @@ pub enum Error {
         /// Bytes that may be taken.
         available: u64,
     },
+    /// The draft model has other tokens than the model.
+    #[error(
+        "the draft model {draft}: token {id}: expected {expected:?} as the model has it, got {got:?}"
+    )]
+    DraftVocabulary {
+        /// The draft model.
+        draft: String,
+        /// The first token that differs.
+        id: u32,
+        /// What it is to the model.
+        expected: String,
+        /// What it is to the draft model.
+        got: String,
+    },
     /// The model has a shape that the kernels do not take.
     #[error("{what}: expected {expected}, got {got}")]
     Shape {

@@ -15,6 +15,7 @@
 
 mod blocks;
 mod codec;
+mod drafter;
 mod engine;
 mod error;
 mod faults;
@@ -33,7 +34,7 @@ mod stream_decoder;
 mod weights;
 
 pub use blocks::{Block, BlockPool, BlockTable};
-pub use engine::{EngineOptions, LlmEngine};
+pub use engine::{CacheSize, EngineOptions, LlmEngine};
 pub use error::Error;
 pub use forward::{Batch, BatchSpan, Model};
 pub use grammar::GuideFailed;

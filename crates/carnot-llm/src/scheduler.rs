@@ -56,6 +56,9 @@ pub struct Policy {
     pub context: usize,
     /// Most tokens that are guessed to follow a sequence, where that pays; 0 guesses none.
     pub draft_tokens: usize,
+    /// Whether guesses are made by whoever computes the step, for whom the scheduler leaves places; otherwise they are what followed the
+    /// same tokens before.
+    pub has_drafter: bool,
     /// Whether prefixes are kept when a sequence ends.
     pub prefix_cache: bool,
     /// Which of them are given up first.
@@ -72,6 +75,7 @@ impl Default for Policy {
             max_passes: 8,
             context: 8192,
             draft_tokens: 0,
+            has_drafter: false,
             prefix_cache: true,
             eviction: Eviction::default(),
         }
@@ -529,7 +533,12 @@ impl Scheduler {
             .expect("only live requests are planned");
         // The last token that there may be needs nothing after it.
         let room = sequence.limit.saturating_sub(sequence.tokens.len() + 1);
-        let guess = lookup(&sequence.tokens, room.min(self.policy.draft_tokens)).to_vec();
+        let most = room.min(self.policy.draft_tokens);
+        let guess = if self.policy.has_drafter {
+            vec![0; most]
+        } else {
+            lookup(&sequence.tokens, most).to_vec()
+        };
         let covered = sequence.tokens.len() + guess.len();
         match sequence.table.grow(&self.pool, covered) {
             Ok(()) => guess,

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use carnot_engine::TextEngine;
-use carnot_llm::EngineOptions;
 use carnot_llm::scheduler::Policy;
+use carnot_llm::{CacheSize, EngineOptions};
 use carnot_server::{Compatibility, Keys, Limits, Server, Settings, SharedSettings, Tls};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
@@ -139,12 +139,16 @@ fn engines(
         printer,
     );
     let scheduling = &arguments.scheduling;
+    let draft_model = scheduling.draft_model.as_deref();
+    let draft_model = draft_model
+        .map(|path| model_source::open(Some(path)))
+        .transpose()?;
     let options = EngineOptions {
-        cache_tokens: Some(
-            arguments
-                .cache_tokens
-                .unwrap_or(CONTEXTS * arguments.context),
-        ),
+        cache: match (arguments.cache_memory, arguments.cache_tokens) {
+            (Some(bytes), _) => CacheSize::Bytes(bytes),
+            (None, tokens) => CacheSize::Tokens(tokens.unwrap_or(CONTEXTS * arguments.context)),
+        },
+        draft_model,
         policy: Policy {
             max_running: scheduling.parallel,
             step_target: scheduling.inter_token_ms.map(Duration::from_millis),

@@ -12,7 +12,7 @@ fn engine() -> LlmEngine {
     let options = EngineOptions {
         threads: 2,
         context: 128,
-        cache_tokens: Some(512),
+        cache: CacheSize::Tokens(512),
         policy: Policy {
             max_prompt_tokens: 8,
             ..Policy::default()

@@ -18,7 +18,8 @@ pub struct Chunk {
     pub samples: bool,
     /// Whether these are tokens of its prompt, or tokens that have to be computed again.
     pub is_prefill: bool,
-    /// Tokens that may follow, at the positions after these; the next token is wanted after each of them too.
+    /// Tokens that may follow, at the positions after these; the next token is wanted after each of them too. With a drafter these are places
+    /// that it fills.
     pub draft: Vec<u32>,
 }
 

@@ -1,12 +1,14 @@
 //! Many requests at once: what they share, in which order they run, and that none changes another.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use carnot_engine::{Event, FinishReason, RequestId, Sampling, TextEngine, TextRequest, Usage};
+use carnot_formats::ModelFile;
 use carnot_llm::scheduler::Policy;
-use carnot_llm::{EngineOptions, LlmEngine};
+use carnot_llm::{CacheSize, EngineOptions, LlmEngine};
 
-use crate::embedded;
+use crate::{embedded, models};
 
 const NOW: Duration = Duration::ZERO;
 /// What the requests begin with, some 70 tokens.
@@ -17,7 +19,7 @@ fn engine(policy: Policy, cache_tokens: usize) -> LlmEngine {
     let options = EngineOptions {
         threads: 2,
         context: 512,
-        cache_tokens: Some(cache_tokens),
+        cache: CacheSize::Tokens(cache_tokens),
         policy,
         ..EngineOptions::default()
     };
@@ -172,6 +174,62 @@ fn guesses_change_no_token() {
     assert_eq!(texts(&finish(&mut engine, &ids)), texts(&expected));
     let census = engine.census();
     assert_eq!(census.free_blocks + census.cached_blocks, census.blocks);
+}
+
+/// The embedded model with a third of its weights overwritten.
+fn noise() -> ModelFile {
+    let mut bytes = std::fs::read(models().join("embedded-q8_0.gguf")).unwrap();
+    let kept = bytes.len() * 2 / 3;
+    bytes[kept..].fill(0x11);
+    ModelFile::from_gguf_bytes("noise", bytes).unwrap()
+}
+
+/// The model itself guesses all tokens right, another of its shape few; the text is the same.
+#[test]
+fn a_draft_model_changes_no_token() {
+    let mut steps = Vec::new();
+    for draft in [embedded(), Arc::new(noise())] {
+        let policy = Policy {
+            draft_tokens: 3,
+            max_prompt_tokens: 16,
+            ..Policy::default()
+        };
+        let options = EngineOptions {
+            threads: 2,
+            context: 256,
+            cache: CacheSize::Tokens(1024),
+            policy,
+            draft_model: Some(draft),
+            ..EngineOptions::default()
+        };
+        let mut engine = LlmEngine::load(embedded(), &options, |_, _| ()).unwrap();
+        let requests = requests(&engine);
+        let expected = alone(&requests);
+        let ids: Vec<RequestId> = requests
+            .iter()
+            .map(|request| engine.submit(request.clone(), NOW).unwrap())
+            .collect();
+        let (mut events, mut now, mut count) = (Vec::new(), NOW, 0);
+        while !engine.is_idle() {
+            now += Duration::from_millis(1);
+            engine.step(now, &mut events).unwrap();
+            count += 1;
+        }
+        for (id, expected) in ids.iter().zip(&expected) {
+            let drawn = events.iter().filter_map(|event| match event {
+                Event::Token { request, token, .. } if request == id => Some(*token),
+                _ => None,
+            });
+            assert_eq!(drawn.collect::<Vec<u32>>(), expected.tokens);
+        }
+        let census = engine.census();
+        assert_eq!(census.free_blocks + census.cached_blocks, census.blocks);
+        steps.push(count);
+    }
+    assert!(
+        2 * steps[0] < steps[1],
+        "guesses that are right save steps: {steps:?}"
+    );
 }
 
 #[test]
