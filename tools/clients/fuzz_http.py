@@ -23,7 +23,7 @@ def main():
     parser.add_argument("--examples", type=int, default=40, help="requests made up for each route")
     options = parser.parse_args()
     flags = ["--request-seconds", "20", "--queue-seconds", "20"]
-    with serve(options.carnot, *flags) as address:
+    with serve(options.carnot, *flags) as (address, _):
         program = str(pathlib.Path(sys.executable).parent / "schemathesis")
         arguments = ["run", f"{address}/openapi.json", "--checks", CHECKS, "--max-examples", str(options.examples), "--seed", "1", "--workers", "2"]
         subprocess.run([program, *arguments], check=True)

@@ -24,7 +24,7 @@ def main():
     parser.add_argument("--transcript", action="store_true")
     options = parser.parse_args()
     tell = print if options.transcript else lambda *_: None
-    with serve(options.carnot, "--api-key", "team:sk-test", "--max-queue", "4", "--parallel", "2") as address:
+    with serve(options.carnot, "--api-key", "team:sk-test", "--max-queue", "4", "--parallel", "2") as (address, _):
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="sk-test", max_retries=0)
         for check in (models, completion, chat, stream, logprobs, choices, structured, sampling, embeddings, errors, keys, overload, leaving):
             check(client, tell)

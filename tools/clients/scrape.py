@@ -21,7 +21,7 @@ def main():
     options = parser.parse_args()
     if shutil.which("promtool") is None:
         return print("metrics: skipped, there is no promtool")
-    with serve(options.carnot) as address:
+    with serve(options.carnot) as (address, _):
         body = {"prompt": "def f(x):\n", "max_tokens": 16}
         for _ in range(3):
             urllib.request.urlopen(f"{address}/v1/completions", json.dumps(body).encode()).read()

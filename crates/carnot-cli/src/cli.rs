@@ -213,6 +213,9 @@ pub struct LimitArguments {
     /// Most requests of one key that wait or run
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = positive)]
     pub max_per_key: usize,
+    /// Most tokens of one key in a minute, of prompts and generated [default: any number]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub tokens_per_minute: Option<u64>,
     /// Largest body of a request
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = positive)]
     pub max_body: usize,

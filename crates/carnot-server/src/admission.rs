@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::error::{ApiError, ErrorCode, QUEUE_FULL, QUEUE_TOKENS_FULL, TENANT_LIMIT};
+use crate::error::{
+    ApiError, ErrorCode, QUEUE_FULL, QUEUE_TOKENS_FULL, RATE_LIMIT_EXCEEDED, TENANT_LIMIT,
+};
 
 /// Bounds of what is taken.
 #[derive(Clone, Debug)]
@@ -20,6 +22,8 @@ pub struct Limits {
     pub queue_time: Duration,
     /// Requests of one tenant that wait or run.
     pub tenant_requests: usize,
+    /// Tokens of one tenant in a minute, of prompts and generated; a minute's worth may come at once. `None` for any number.
+    pub tenant_tokens_per_minute: Option<u64>,
     /// How long a request may take in all.
     pub request_time: Duration,
     /// Bytes of a body.
@@ -35,6 +39,7 @@ impl Default for Limits {
             queued_tokens: 262_144,
             queue_time: Duration::from_mins(1),
             tenant_requests: 256,
+            tenant_tokens_per_minute: None,
             request_time: Duration::from_mins(10),
             body_bytes: 4 << 20,
             reader_time: Duration::from_secs(30),
@@ -62,6 +67,8 @@ pub(crate) struct Books {
     pub queued_tokens: usize,
     /// Requests under way, by tenant.
     tenants: HashMap<Arc<str>, usize>,
+    /// What tenants may still use, where that is limited.
+    buckets: HashMap<Arc<str>, Bucket>,
     /// Requests that were not let in.
     refused: u64,
     rate: Rate,
@@ -119,6 +126,15 @@ impl Ledger {
             let (what, most) = ("prompt tokens wait", limits.queued_tokens);
             return refuse(&QUEUE_TOKENS_FULL, what, queued_tokens, most);
         }
+        if let Some(wait) = books.draw(limits, tenant, tokens, now) {
+            books.refused += 1;
+            let most = limits.tenant_tokens_per_minute.unwrap_or_default();
+            let message = format!("this key has used its {most} tokens a minute");
+            return Err(ApiError {
+                retry_after: Some(wait.max(Rate::SHORTEST)),
+                ..ApiError::new(&RATE_LIMIT_EXCEEDED, message)
+            });
+        }
         books.accepted += requests as u64;
         books.queued += requests;
         books.queued_tokens += tokens;
@@ -133,9 +149,12 @@ impl Ledger {
         books.queued_tokens -= tokens;
     }
 
-    /// A request is answered.
-    pub fn answered(&self, tenant: &Arc<str>, now: Duration) {
+    /// A request is answered with `generated` tokens.
+    pub fn answered(&self, tenant: &Arc<str>, generated: usize, now: Duration) {
         let mut books = self.books();
+        if let Some(bucket) = books.buckets.get_mut(tenant) {
+            bucket.level -= generated as f64;
+        }
         books.answered += 1;
         books.rate.count(now);
         if let Some(theirs) = books.tenants.get_mut(tenant) {
@@ -144,6 +163,44 @@ impl Ledger {
                 books.tenants.remove(tenant);
             }
         }
+    }
+}
+
+/// Tokens that a tenant may still use. Below 0 are debts: what is generated is known only when it is.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    level: f64,
+    at: Duration,
+}
+
+impl Books {
+    /// Takes `tokens` out of the tenant's bucket, or says how long it takes until they are there.
+    fn draw(
+        &mut self,
+        limits: &Limits,
+        tenant: &Arc<str>,
+        tokens: usize,
+        now: Duration,
+    ) -> Option<Duration> {
+        let full = limits.tenant_tokens_per_minute?.max(1) as f64;
+        let a_second = full / 60.0;
+        let bucket = self.buckets.entry(Arc::clone(tenant));
+        let bucket = bucket.or_insert(Bucket {
+            level: full,
+            at: now,
+        });
+        let passed = now.saturating_sub(bucket.at).as_secs_f64();
+        *bucket = Bucket {
+            level: (bucket.level + passed * a_second).min(full),
+            at: now,
+        };
+        // What is more than a bucket holds takes a full one.
+        let wanted = (tokens as f64).min(full);
+        if bucket.level < wanted {
+            return Some(Duration::from_secs_f64((wanted - bucket.level) / a_second));
+        }
+        bucket.level -= tokens as f64;
+        None
     }
 }
 
@@ -217,7 +274,7 @@ mod tests {
             now += Duration::from_millis(500);
             ledger.admit(&limits, &tenant, (1, 1), now).unwrap();
             ledger.started(1);
-            ledger.answered(&tenant, now);
+            ledger.answered(&tenant, 1, now);
         }
         ledger.admit(&limits, &tenant, (3, 3), now).unwrap();
         let after = |now| {
@@ -234,5 +291,30 @@ mod tests {
             (longest..1.25 * longest).contains(&after(later)),
             "nothing ends any more"
         );
+    }
+
+    #[test]
+    fn tokens_a_minute_come_back_second_by_second() {
+        let limits = Limits {
+            tenant_tokens_per_minute: Some(600),
+            ..Limits::default()
+        };
+        let (ledger, tenant) = (Ledger::default(), Arc::<str>::from("a"));
+        let admit = |tenant: &Arc<str>, tokens, seconds| {
+            let admitted = ledger.admit(&limits, tenant, (1, tokens), Duration::from_secs(seconds));
+            admitted.map_err(|error| (error.code.code, error.retry_after.unwrap().as_secs()))
+        };
+        assert_eq!(admit(&tenant, 500, 0), Ok(()));
+        ledger.answered(&tenant, 200, Duration::ZERO);
+        let refused = Err(("rate_limit_exceeded", 15));
+        assert_eq!(admit(&tenant, 50, 0), refused, "100 in debt, 10 a second");
+        assert_eq!(admit(&"b".into(), 50, 0), Ok(()), "another has its own");
+        assert_eq!(admit(&tenant, 50, 15), Ok(()));
+        assert_eq!(
+            admit(&tenant, 5_000, 120),
+            Ok(()),
+            "a full bucket is enough for anything"
+        );
+        assert!(admit(&tenant, 1, 400).is_err(), "and is paid back");
     }
 }

@@ -49,6 +49,7 @@ codes! {
     CANCELLED "cancelled" 409 "invalid_request_error" "The request was ended by `DELETE /requests/ID`."
     BODY_TOO_LARGE "body_too_large" 413 "invalid_request_error" "The body is larger than the server takes."
     TENANT_LIMIT "tenant_limit" 429 "rate_limit_error" "As many requests of the key are under way as may be; `Retry-After` says when to come back."
+    RATE_LIMIT_EXCEEDED "rate_limit_exceeded" 429 "rate_limit_error" "The key has used its tokens of a minute; `Retry-After` says when to come back."
     QUEUE_FULL "queue_full" 503 "overloaded_error" "As many requests wait as the server lets wait; `Retry-After` says when to come back."
     QUEUE_TOKENS_FULL "queue_tokens_full" 503 "overloaded_error" "As many prompt tokens wait as the server lets wait; `Retry-After` says when to come back."
     QUEUE_TIMEOUT "queue_timeout" 503 "overloaded_error" "The request waited for a place as long as the server lets one wait."

@@ -20,7 +20,7 @@ struct Package {
     without: &'static str,
 }
 
-const PACKAGES: [Package; 5] = [
+const PACKAGES: [Package; 6] = [
     Package {
         name: "chromium",
         is_there: || {
@@ -39,6 +39,11 @@ const PACKAGES: [Package; 5] = [
         name: "golang-go",
         is_there: || is_installed("go"),
         without: "profiles in `go tool pprof`",
+    },
+    Package {
+        name: "curl",
+        is_there: || is_installed("curl"),
+        without: "the server over TLS",
     },
     Package {
         name: "valgrind",

@@ -98,7 +98,7 @@ pub const STEPS: [Step; 13] = [
     steps("examples", &[&["test", "--quiet", "--workspace", "--doc"]]),
     other(
         "clients",
-        "the server, used by OpenAI's own client, a browser, a fuzzer and Prometheus",
+        "the server, used by OpenAI's own client, curl, a browser, Prometheus and a fuzzer",
         clients,
     ),
     other("tests", "cargo nextest run --workspace", tests),
@@ -186,7 +186,13 @@ fn models() -> anyhow::Result<Outcome> {
 }
 
 /// Scripts under `tools/clients`.
-const CLIENTS: [&str; 4] = ["openai_client", "live_page", "scrape", "fuzz_http"];
+const CLIENTS: [&str; 5] = [
+    "openai_client",
+    "with_curl",
+    "live_page",
+    "scrape",
+    "fuzz_http",
+];
 
 fn clients() -> anyhow::Result<Outcome> {
     if setup::python().is_none() {

@@ -196,6 +196,7 @@ fn settings(arguments: &LimitArguments) -> anyhow::Result<Settings> {
             queued_tokens: arguments.max_queue_tokens,
             queue_time: Duration::from_secs(arguments.queue_seconds),
             tenant_requests: arguments.max_per_key,
+            tenant_tokens_per_minute: arguments.tokens_per_minute,
             request_time: Duration::from_secs(arguments.request_seconds),
             body_bytes: arguments.max_body,
             ..Limits::default()

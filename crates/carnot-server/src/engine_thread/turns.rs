@@ -270,7 +270,7 @@ impl Turns {
             }
             Err(error) => {
                 self.ledger.started(prompt_tokens);
-                self.ledger.answered(&tenant, now);
+                self.ledger.answered(&tenant, 0, now);
                 let _ = submission.refused.send(error);
             }
         }
@@ -460,7 +460,8 @@ impl Turns {
         if live.started.is_none() {
             self.ledger.started(live.prompt_tokens);
         }
-        self.ledger.answered(&live.tenant, now);
+        self.ledger
+            .answered(&live.tenant, usage.generated_tokens, now);
         let finished = Finished {
             ending,
             text,
