@@ -1,11 +1,11 @@
 //! Where events go: each thread writes to chunks of its own; the drain reads them from outside.
 //!
-//! A chunk is filled once, from front to back. The writer stores an event, then the new length with release ordering; the
-//! drain loads the length with acquire ordering and reads below it. No lock and no read-modify-write is on the hot path.
+//! [`chunk`] says how a chunk is filled and read. No lock and no read-modify-write is on the hot path.
+
+mod chunk;
 
 use std::cell::{Cell, UnsafeCell};
 use std::collections::HashMap;
-use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -33,62 +33,19 @@ pub(crate) struct Event {
 
 const CHUNK_EVENTS: usize = 2048;
 
-struct Chunk {
-    track: u32,
-    length: AtomicUsize,
-    events: [UnsafeCell<MaybeUninit<Event>>; CHUNK_EVENTS],
+type Chunk = chunk::Chunk<Event, CHUNK_EVENTS>;
+
+fn new_chunk() -> Arc<Chunk> {
+    Arc::new(Chunk::new(NONE))
 }
 
-// SAFETY: one thread writes events at and above `length`; others read only below it, after an acquire load.
-unsafe impl Sync for Chunk {}
-// SAFETY: events are plain data.
-unsafe impl Send for Chunk {}
-
-impl Chunk {
-    #[expect(
-        clippy::large_stack_arrays,
-        reason = "uninitialised, so nothing is put on the stack"
-    )]
-    fn new(track: u32) -> Arc<Self> {
-        let events = [const { UnsafeCell::new(MaybeUninit::uninit()) }; CHUNK_EVENTS];
-        Arc::new(Self {
-            track,
-            length: AtomicUsize::new(0),
-            events,
-        })
-    }
-
-    /// A chunk whose every page has been written.
-    fn touched() -> Arc<Self> {
-        let mut chunk = Self::new(NONE);
-        let only = Arc::get_mut(&mut chunk).expect("a new chunk has no other owner");
-        for slot in only.events.iter_mut().step_by(4096 / size_of::<Event>()) {
-            // SAFETY: zeros are a valid, unread, event.
-            *slot.get_mut() = unsafe { std::mem::zeroed() };
-        }
-        chunk
-    }
-
-    /// Appends an event unless the chunk is full. Only the owning thread may call this.
-    #[inline]
-    fn push(&self, event: Event) -> bool {
-        let length = self.length.load(Ordering::Relaxed);
-        let Some(slot) = self.events.get(length) else {
-            return false;
-        };
-        // SAFETY: slots at and above `length` belong to the owning thread, which is the caller.
-        unsafe { (*slot.get()).write(event) };
-        self.length.store(length + 1, Ordering::Release);
-        true
-    }
-
-    fn read_from(&self, first: usize) -> Vec<Event> {
-        let length = self.length.load(Ordering::Acquire);
-        // SAFETY: slots below an acquired length are written and never written again.
-        (first..length)
-            .map(|index| unsafe { (*self.events[index].get()).assume_init() })
-            .collect()
-    }
+/// A chunk whose every page has been written.
+fn touched_chunk() -> Arc<Chunk> {
+    let mut chunk = new_chunk();
+    let only = Arc::get_mut(&mut chunk).expect("a new chunk has no other owner");
+    // SAFETY: zeros are a valid, unread, event.
+    only.touch(4096 / size_of::<Event>(), || unsafe { std::mem::zeroed() });
+    chunk
 }
 
 /// A chunk and how much of it was drained.
@@ -131,16 +88,15 @@ pub fn set_limit(bytes: usize) {
 /// Makes room for `events` events ahead of time and touches it, so that recording them takes no page fault.
 pub fn reserve(events: usize) {
     let chunks: Vec<_> = (0..events.div_ceil(CHUNK_EVENTS))
-        .map(|_| Chunk::touched())
+        .map(|_| touched_chunk())
         .collect();
     lock(&FREE).extend(chunks);
 }
 
 fn empty_chunk(track: u32) -> Arc<Chunk> {
-    let mut chunk = lock(&FREE).pop().unwrap_or_else(|| Chunk::new(NONE));
+    let mut chunk = lock(&FREE).pop().unwrap_or_else(new_chunk);
     let only = Arc::get_mut(&mut chunk).expect("a chunk on the free list has no other owner");
-    only.track = track;
-    *only.length.get_mut() = 0;
+    only.reset(track);
     chunk
 }
 
@@ -217,7 +173,7 @@ pub(crate) fn take() -> Taken {
     for filed in chunks.iter_mut() {
         let new = filed.chunk.read_from(filed.drained);
         filed.drained += new.len();
-        let own = filed.chunk.track;
+        let own = filed.chunk.track();
         for mut event in new {
             if event.track == NONE {
                 event.track = own;
@@ -270,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_reader_sees_a_prefix_of_what_was_written() {
-        let chunk = Chunk::new(0);
+        let chunk = new_chunk();
         std::thread::scope(|scope| {
             let writer = Arc::clone(&chunk);
             scope.spawn(move || {

@@ -15,7 +15,7 @@ use crate::App;
 use crate::engine_thread::{Ending, EngineHandle, Update, updates};
 use crate::error::{ApiError, DRAINING, ENGINE_FAILED};
 use crate::exposition::{OPEN_METRICS, PLAIN, is_open_metrics, plain};
-use crate::openai::{engine, parse};
+use crate::openai::{self, engine, parse};
 use crate::router::Body;
 
 /// The process answers.
@@ -99,6 +99,36 @@ async fn one_token(app: &App, engine: &EngineHandle) -> Result<(), ApiError> {
 /// What runs here.
 pub(crate) async fn version() -> Json<Value> {
     Json(json!({ "version": env!("CARGO_PKG_VERSION") }))
+}
+
+/// What clients may count on: the models, and the limits of who asks.
+pub(crate) async fn props(State(app): State<Arc<App>>) -> Json<Value> {
+    let settings = app.settings.get();
+    let limits = &settings.limits;
+    let models = app.engines.iter().map(|engine| {
+        json!({
+            "model_alias": engine.model.name,
+            "n_ctx": engine.model.context_length,
+            "n_vocab": engine.model.vocabulary,
+            "kv_blocks": engine.census().blocks,
+        })
+    });
+    Json(json!({
+        "build_info": format!("carnot {}", env!("CARGO_PKG_VERSION")),
+        "models": models.collect::<Vec<Value>>(),
+        "limits": {
+            "queued_requests": limits.queued_requests,
+            "queued_tokens": limits.queued_tokens,
+            "queue_seconds": limits.queue_time.as_secs_f64(),
+            "request_seconds": limits.request_time.as_secs_f64(),
+            "requests_of_a_key": limits.tenant_requests,
+            "tokens_per_minute_of_a_key": limits.tenant_tokens_per_minute,
+            "body_bytes": limits.body_bytes,
+            "choices": openai::MOST_CHOICES,
+            "stops": openai::MOST_STOPS,
+            "logprobs": openai::MOST_LOGPROBS,
+        },
+    }))
 }
 
 /// For Prometheus.

@@ -22,6 +22,7 @@ use crate::recent::Recent;
 
 type Labels = Vec<(&'static str, String)>;
 type Ratio = Gauge<f64, AtomicU64>;
+type Seconds = Counter<f64, AtomicU64>;
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 
 /// Another server whose names of metrics can be told beside our own.
@@ -45,6 +46,9 @@ pub(crate) enum Activity {
 }
 
 impl Activity {
+    /// In the order of their values.
+    const ALL: [Self; 4] = [Self::Idle, Self::Paused, Self::Step, Self::Transport];
+
     fn name(self) -> &'static str {
         match self {
             Self::Idle => "idle",
@@ -99,7 +103,7 @@ pub(crate) struct Metrics {
     kv_used: Family<Labels, Ratio>,
     efficiency: Family<Labels, Ratio>,
     losses: Family<Labels, Ratio>,
-    activity: Family<Labels, Counter<f64, AtomicU64>>,
+    activity: Family<Labels, Seconds>,
     measured: Arc<Mutex<HashMap<String, Measured>>>,
     steps: Histograms,
     step_tokens: Histograms,
@@ -242,10 +246,36 @@ impl Metrics {
 
     /// What an engine's thread counts.
     pub fn engine(&self, model: &str) -> EngineMetrics {
+        let labels = vec![("model", model.to_owned())];
+        let with = |name, value: &str| vec![("model", model.to_owned()), (name, value.to_owned())];
+        let activity = |activity: Activity| {
+            let labels = with("activity", activity.name());
+            self.activity.get_or_create(&labels).clone()
+        };
+        let blocks = |state| self.blocks.get_or_create(&with("state", state)).clone();
+        let source = |source| {
+            let labels = with("source", source);
+            self.prompt_tokens.get_or_create(&labels).clone()
+        };
+        let histogram = |family: &Histograms| family.get_or_create(&labels).clone();
         EngineMetrics {
-            all: self.clone(),
             recent: Recent::default(),
             model: model.to_owned(),
+            requests: self.requests.clone(),
+            prompt_tokens: ["computed", "cached", "recomputed"].map(source),
+            generated_tokens: self.generated_tokens.get_or_create(&labels).clone(),
+            preemptions: self.preemptions.get_or_create(&labels).clone(),
+            running: self.running.get_or_create(&labels).clone(),
+            waiting: self.waiting.get_or_create(&labels).clone(),
+            blocks: ["used", "cached", "free"].map(blocks),
+            kv_used: self.kv_used.get_or_create(&labels).clone(),
+            activities: Activity::ALL.map(activity),
+            steps: histogram(&self.steps),
+            step_tokens: histogram(&self.step_tokens),
+            first_token: histogram(&self.first_token),
+            inter_token: histogram(&self.inter_token),
+            queue: histogram(&self.queue),
+            request: histogram(&self.request),
         }
     }
 
@@ -267,103 +297,79 @@ impl Metrics {
     }
 }
 
-/// The metrics of one engine.
+/// The metrics of one engine, each found once: its thread counts at every token.
 pub(crate) struct EngineMetrics {
-    all: Metrics,
     pub recent: Recent,
     model: String,
+    requests: Family<Labels, Counter>,
+    prompt_tokens: [Counter; 3],
+    generated_tokens: Counter,
+    preemptions: Counter,
+    running: Gauge,
+    waiting: Gauge,
+    blocks: [Gauge; 3],
+    kv_used: Ratio,
+    activities: [Seconds; 4],
+    steps: Histogram,
+    step_tokens: Histogram,
+    first_token: Histogram,
+    inter_token: Histogram,
+    queue: Histogram,
+    request: Histogram,
 }
 
 impl EngineMetrics {
-    fn labels(&self) -> Labels {
-        vec![("model", self.model.clone())]
-    }
-
-    fn labels_with(&self, name: &'static str, value: &str) -> Labels {
-        vec![("model", self.model.clone()), (name, value.to_owned())]
-    }
-
-    fn observe(&self, histograms: &Histograms, took: Duration) {
-        let histogram = histograms.get_or_create(&self.labels());
-        histogram.observe(took.as_secs_f64());
-    }
-
     pub fn step(&self, outcome: StepOutcome, took: Duration) {
         let tokens = outcome.prefill_tokens + outcome.decode_tokens;
         if tokens > 0 {
-            self.observe(&self.all.steps, took);
-            let histogram = self.all.step_tokens.get_or_create(&self.labels());
-            histogram.observe(tokens as f64);
+            self.steps.observe(took.as_secs_f64());
+            self.step_tokens.observe(tokens as f64);
         }
     }
 
     pub fn activity(&self, activity: Activity, took: Duration) {
-        let labels = self.labels_with("activity", activity.name());
-        let seconds = self.all.activity.get_or_create(&labels);
-        seconds.inc_by(took.as_secs_f64());
+        self.activities[activity as usize].inc_by(took.as_secs_f64());
     }
 
     pub fn first_token(&self, after: Duration) {
         self.recent.first_token(after);
-        self.observe(&self.all.first_token, after);
-        self.all
-            .generated_tokens
-            .get_or_create(&self.labels())
-            .inc();
+        self.first_token.observe(after.as_secs_f64());
+        self.generated_tokens.inc();
     }
 
     pub fn token(&self, after: Duration) {
         self.recent.token(after);
-        self.observe(&self.all.inter_token, after);
-        self.all
-            .generated_tokens
-            .get_or_create(&self.labels())
-            .inc();
+        self.inter_token.observe(after.as_secs_f64());
+        self.generated_tokens.inc();
     }
 
     pub fn finished(&self, ending: &Ending, usage: &Usage, timings: Timings, took: Duration) {
-        let labels = self.labels_with("finished", ending.name());
-        self.all.requests.get_or_create(&labels).inc();
+        let labels = vec![
+            ("model", self.model.clone()),
+            ("finished", ending.name().to_owned()),
+        ];
+        self.requests.get_or_create(&labels).inc();
         let tokens = (usage.prompt_tokens, usage.cached_tokens);
         self.recent.finished(timings.queue, took, tokens);
-        self.observe(&self.all.queue, timings.queue);
-        self.observe(&self.all.request, took);
+        self.queue.observe(timings.queue.as_secs_f64());
+        self.request.observe(took.as_secs_f64());
         let computed = usage.prompt_tokens.saturating_sub(usage.cached_tokens);
-        for (source, tokens) in [
-            ("computed", computed),
-            ("cached", usage.cached_tokens),
-            ("recomputed", usage.recomputed_tokens),
-        ] {
-            let labels = self.labels_with("source", source);
-            self.all
-                .prompt_tokens
-                .get_or_create(&labels)
-                .inc_by(tokens as u64);
+        let sources = [computed, usage.cached_tokens, usage.recomputed_tokens];
+        for (counter, tokens) in self.prompt_tokens.iter().zip(sources) {
+            counter.inc_by(tokens as u64);
         }
     }
 
     pub fn census(&self, census: &Census) {
-        let labels = self.labels();
-        self.all
-            .running
-            .get_or_create(&labels)
-            .set(census.running as i64);
-        self.all
-            .waiting
-            .get_or_create(&labels)
-            .set(census.waiting as i64);
-        let preemptions = self.all.preemptions.get_or_create(&labels);
-        preemptions.inc_by(census.preemptions - preemptions.get());
+        self.running.set(census.running as i64);
+        self.waiting.set(census.waiting as i64);
+        let more = census.preemptions - self.preemptions.get();
+        self.preemptions.inc_by(more);
         let used = census.blocks - census.free_blocks - census.cached_blocks;
-        for (state, blocks) in [
-            ("used", used),
-            ("cached", census.cached_blocks),
-            ("free", census.free_blocks),
-        ] {
-            let labels = self.labels_with("state", state);
-            self.all.blocks.get_or_create(&labels).set(blocks as i64);
+        let states = [used, census.cached_blocks, census.free_blocks];
+        for (gauge, blocks) in self.blocks.iter().zip(states) {
+            gauge.set(blocks as i64);
         }
-        let share = used as f64 / census.blocks.max(1) as f64;
-        self.all.kv_used.get_or_create(&self.labels()).set(share);
+        self.kv_used.set(used as f64 / census.blocks.max(1) as f64);
     }
 }

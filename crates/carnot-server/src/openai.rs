@@ -26,7 +26,7 @@ pub(crate) use completions::completions;
 pub(crate) use embeddings::{EmbeddingRequest, embeddings};
 
 pub(crate) use self::answer::{Choice, gather, reason};
-pub(crate) use self::plan::{Kind, Plan, Prompts};
+pub(crate) use self::plan::{Kind, MOST_CHOICES, MOST_LOGPROBS, MOST_STOPS, Plan, Prompts};
 pub(crate) use self::plan::{any_number, unix_seconds};
 pub(crate) use self::wire::parse;
 pub(crate) use self::wire::{ChatRequest, Common, CompletionRequest};

@@ -82,6 +82,7 @@ const OPERATIONS: &[Operation] = &[
     route("GET", "/requests", "Your requests that are under way", Takes::Nothing, Gives::Object),
     route("DELETE", "/requests/{id}", "End a request", Takes::Nothing, Gives::Object),
     route("POST", "/cache/flush", "Forget kept prefixes", Takes::Nothing, Gives::Object),
+    route("GET", "/props", "The models, and the limits of requests", Takes::Nothing, Gives::Object),
     route("GET", "/stats", "What waits, runs and is kept", Takes::Nothing, Gives::Object),
     route("GET", "/metrics", "The metrics, for Prometheus", Takes::Nothing, Gives::Media("text/plain")),
     route("GET", "/health", "Whether all is well", Takes::Nothing, Gives::Object),

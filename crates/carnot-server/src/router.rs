@@ -24,6 +24,7 @@ pub const ROUTES: &[(&str, &str, bool)] = &[
     ("GET", "/health/generate", false),
     ("GET", "/metrics", false),
     ("GET", "/stats", false),
+    ("GET", "/props", false),
     ("GET", "/requests", false),
     ("DELETE", "/requests/{id}", false),
     ("GET", "/v1/models", false),
@@ -51,6 +52,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/health/generate", get(health::generate))
         .route("/metrics", get(health::metrics))
         .route("/stats", get(health::stats))
+        .route("/props", get(health::props))
         .route("/requests", get(requests::list))
         .route("/requests/{id}", delete(requests::cancel))
         .route("/v1/models", get(openai::models))

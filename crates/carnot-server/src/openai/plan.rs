@@ -11,11 +11,11 @@ use crate::engine_thread::EngineHandle;
 use crate::error::ApiError;
 
 /// Choices of one request at most.
-const MOST_CHOICES: usize = 16;
+pub(crate) const MOST_CHOICES: usize = 16;
 /// Texts and tokens that may end a choice, at most.
-const MOST_STOPS: usize = 16;
+pub(crate) const MOST_STOPS: usize = 16;
 /// Log-probabilities beside that of the chosen token, at most.
-pub(super) const MOST_LOGPROBS: usize = 20;
+pub(crate) const MOST_LOGPROBS: usize = 20;
 
 /// Tokens of a stream that are sent together, at most.
 const MOST_TOGETHER: usize = 256;

@@ -212,6 +212,18 @@ fn a_stream_tells_how_far_the_prompt_is() {
 }
 
 #[test]
+fn a_client_can_ask_for_the_limits() {
+    let world = open_world(limited(Limits {
+        body_bytes: 1234,
+        ..Limits::default()
+    }));
+    let props = world.client.get("/props").json();
+    assert_eq!(props["limits"]["body_bytes"], 1234);
+    assert_eq!(props["limits"]["tokens_per_minute_of_a_key"], Value::Null);
+    assert_eq!(props["models"][0]["model_alias"], "scripted");
+}
+
+#[test]
 fn limits_and_keys_change_while_the_server_runs() {
     let mut world = open_world(with_keys(&[("old", "a")]));
     world.client.key = Some("old".to_owned());
