@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use carnot_formats::BlockType;
-use carnot_kernels::InstructionSet;
+use carnot_kernels::{InstructionSet, KvType};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
@@ -61,6 +61,9 @@ pub struct ModelArguments {
     #[arg(long, env = "CARNOT_CONTEXT", default_value_t = 8192, value_parser = positive)]
     pub context: usize,
 
+    /// How keys and values are stored: f16, or q8_0 in little more than half the memory
+    #[arg(long, env = "CARNOT_KV_TYPE", value_name = "TYPE", default_value = "f16", value_parser = kv_type)]
+    pub kv_type: KvType,
     /// Force the kernels of an instruction set: scalar, avx2, avx-vnni, avx-512-vnni [default: the best]
     #[arg(long, env = "CARNOT_INSTRUCTION_SET", value_name = "SET")]
     pub instruction_set: Option<InstructionSet>,
@@ -93,6 +96,9 @@ pub struct ServeArguments {
     /// Bytes that they may take instead, such as 4GiB or 500MB
     #[arg(long, value_name = "SIZE", value_parser = bytes, conflicts_with = "cache_tokens")]
     pub cache_memory: Option<u64>,
+    /// How keys and values are stored: f16, or q8_0 in little more than half the memory
+    #[arg(long, env = "CARNOT_KV_TYPE", value_name = "TYPE", default_value = "f16", value_parser = kv_type)]
+    pub kv_type: KvType,
     /// Force the kernels of an instruction set: scalar, avx2, avx-vnni, avx-512-vnni [default: the best]
     #[arg(long, env = "CARNOT_INSTRUCTION_SET", value_name = "SET")]
     pub instruction_set: Option<InstructionSet>,
@@ -402,6 +408,9 @@ pub struct PerplexityArguments {
     /// Worker threads [default: the cores that this process may use]
     #[arg(short, long, env = "CARNOT_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// How keys and values are stored: f16, or q8_0 in little more than half the memory
+    #[arg(long, env = "CARNOT_KV_TYPE", value_name = "TYPE", default_value = "f16", value_parser = kv_type)]
+    pub kv_type: KvType,
     /// Force the kernels of an instruction set [default: the best]
     #[arg(long, env = "CARNOT_INSTRUCTION_SET", value_name = "SET")]
     pub instruction_set: Option<InstructionSet>,
@@ -455,6 +464,14 @@ fn emit(text: &str) -> Result<Emit, String> {
     Form::from_name(text)
         .map(|form| Emit(Some(form)))
         .ok_or_else(|| format!("expected one of {}, none", names()))
+}
+
+fn kv_type(text: &str) -> Result<KvType, String> {
+    let named = KvType::ALL.into_iter().find(|dtype| dtype.name() == text);
+    named.ok_or_else(|| {
+        let names = KvType::ALL.map(KvType::name).join(", ");
+        format!("expected one of {names}, got {text}")
+    })
 }
 
 /// A number of bytes, with or without a unit.

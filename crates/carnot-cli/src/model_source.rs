@@ -45,12 +45,13 @@ pub struct Loaded {
 
 /// Loads the engine that the arguments describe, with a progress bar.
 pub fn load(arguments: &ModelArguments, printer: &Printer) -> anyhow::Result<Loaded> {
-    let (options, mut warnings) = options(
+    let (mut options, mut warnings) = options(
         arguments.threads,
         arguments.context,
         arguments.instruction_set,
         printer,
     );
+    options.kv_type = arguments.kv_type;
     let engine = load_with(arguments.model.as_deref(), &options, printer)?;
     warnings.extend(engine.loaded().notes());
     Ok(Loaded { engine, warnings })

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use carnot_kernels::blocks::quantize;
 use carnot_kernels::ceiling::{Arithmetic, peak, read_bandwidth};
 use carnot_kernels::{
-    Activations, BlockType, Compute, Forms, KvLayer, KvShape, PackedMatrix, Product, Span,
+    Activations, BlockType, Compute, Forms, KvLayer, KvShape, KvType, PackedMatrix, Product, Span,
 };
 
 struct Bench {
@@ -122,6 +122,7 @@ impl Bench {
         let shape = KvShape {
             heads: 4,
             head_dim: 64,
+            dtype: KvType::F16,
         };
         for (tokens, position) in [
             (1_usize, 511_usize),

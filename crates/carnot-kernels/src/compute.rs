@@ -11,7 +11,7 @@ use crate::cpu::InstructionSet;
 use crate::dispatch::{Job, Table, table};
 use crate::generic::attention::{Blocks, FEW_ROWS, QUERY_ROWS, Query, Scratch, merge};
 use crate::generic::elementwise::rope;
-use crate::kv::{BLOCK_TOKENS, KvLayer, KvShape};
+use crate::kv::{BLOCK_TOKENS, KvLayer, KvShape, KvType};
 use crate::pack::{Layout, PackedMatrix};
 use crate::pool::{Pool, Scattered, share_of};
 use crate::simd::LANES;
@@ -376,6 +376,12 @@ impl Compute {
         self.rows(places.len(), keys.len(), |row| {
             let (block, slot) = places[row];
             let range = row * width..(row + 1) * width;
+            if shape.dtype == KvType::Q8_0 {
+                // SAFETY: rows are tokens of different places, each visited by one worker.
+                return unsafe {
+                    target.write_codes(block, slot, &keys[range.clone()], &values[range])
+                };
+            }
             HALVES.with_borrow_mut(|halves| {
                 halves.resize(2 * width, 0);
                 let (key, value) = halves.split_at_mut(width);

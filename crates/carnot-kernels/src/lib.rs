@@ -53,6 +53,6 @@ pub use activations::{Activations, Forms};
 pub use blocks::BlockType;
 pub use compute::{Compute, Product, Rotation, Span, Tuning};
 pub use cpu::InstructionSet;
-pub use kv::{KvLayer, KvShape};
+pub use kv::{KvLayer, KvShape, KvType};
 pub use pack::{Layout, PackedMatrix};
 pub use pool::Pool;

@@ -9,7 +9,7 @@ use crate::activations::{Activations, Forms};
 use crate::blocks::{BlockType, quantize};
 use crate::compute::{Compute, Product, Span, Tuning};
 use crate::cpu::InstructionSet;
-use crate::kv::{BLOCK_TOKENS, KvLayer, KvShape};
+use crate::kv::{BLOCK_TOKENS, KvLayer, KvShape, KvType};
 use crate::pack::{Layout, PackedMatrix};
 
 /// Weight types that are measured: those that models are kept in.
@@ -229,6 +229,7 @@ fn attention(compute: &Compute, tokens: usize) -> Vec<Timing> {
     let shape = KvShape {
         heads: 4,
         head_dim: 64,
+        dtype: KvType::F16,
     };
     let blocks = POSITIONS / BLOCK_TOKENS;
     let mut cache = KvLayer::new(shape, blocks);

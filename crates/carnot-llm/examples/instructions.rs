@@ -16,7 +16,8 @@ use std::sync::Arc;
 use carnot_formats::{BlockType, ModelFile};
 use carnot_kernels::blocks::quantize;
 use carnot_kernels::{
-    Activations, Compute, Forms, InstructionSet, KvLayer, KvShape, PackedMatrix, Product, Span,
+    Activations, Compute, Forms, InstructionSet, KvLayer, KvShape, KvType, PackedMatrix, Product,
+    Span,
 };
 use carnot_llm::{Batch, BatchSpan, Model};
 
@@ -142,6 +143,7 @@ fn attention(compute: &Compute, tokens: usize, position: usize) {
         KvShape {
             heads: 2,
             head_dim: 64,
+            dtype: KvType::F16,
         },
     );
     let blocks = (position + tokens).div_ceil(16);

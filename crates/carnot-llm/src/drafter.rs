@@ -12,7 +12,7 @@ use carnot_formats::{ModelFile, Tokenizer};
 use carnot_kernels::Compute;
 
 use crate::Error;
-use crate::forward::{Batch, BatchSpan, Model};
+use crate::forward::{Batch, BatchSpan, KvRoom, Model};
 use crate::scheduler::{BlockCopy, Chunk, Scheduler};
 
 /// The smaller model, and how far it is with each sequence.
@@ -23,16 +23,16 @@ pub(crate) struct Drafter {
 }
 
 impl Drafter {
-    /// Loads `file` with room for `blocks` blocks; `tokenizer` is the model's, which its own has to equal.
+    /// Loads `file` with `room` for keys and values; `tokenizer` is the model's, which its own has to equal.
     pub fn load(
         file: Arc<ModelFile>,
         tokenizer: &Tokenizer,
         compute: Compute,
-        blocks: usize,
+        room: KvRoom,
     ) -> Result<Self, Error> {
         check_vocabulary(&file, tokenizer)?;
         Ok(Self {
-            model: Model::load(file, compute, blocks, |_, _| ())?,
+            model: Model::load(file, compute, room, |_, _| ())?,
             known: HashMap::new(),
         })
     }

@@ -11,14 +11,14 @@ use carnot_engine::{
 };
 use carnot_formats::{ModelConfig, ModelFile, Tokenizer};
 use carnot_kernels::kv::BLOCK_TOKENS;
-use carnot_kernels::{Compute, InstructionSet, Tuning};
+use carnot_kernels::{Compute, InstructionSet, KvType, Tuning};
 use carnot_probe::{Kind, SiteId, memory, site, span};
 
 use crate::blocks::blocks_for;
 use crate::codec::Codec;
 use crate::drafter::Drafter;
 use crate::faults;
-use crate::forward::{Batch, BatchSpan, Model};
+use crate::forward::{Batch, BatchSpan, KvRoom, Model};
 use crate::head_padding::cached_shape;
 use crate::memory_need::{MemoryNeed, StepSize};
 use crate::pooling::Pool;
@@ -35,6 +35,8 @@ pub struct EngineOptions {
     pub context: usize,
     /// How much room there is for keys and values.
     pub cache: CacheSize,
+    /// How they are stored.
+    pub kv_type: KvType,
     /// How steps are planned; its context is the one above.
     pub policy: Policy,
     /// Kernels to use; `None` for the best.
@@ -53,6 +55,7 @@ impl Default for EngineOptions {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             context: 8192,
             cache: CacheSize::default(),
+            kv_type: KvType::default(),
             policy: Policy::default(),
             instruction_set: None,
             tuning: Tuning::default(),
@@ -74,8 +77,8 @@ pub enum CacheSize {
     Bytes(u64),
 }
 
-fn tokens_in(bytes: u64, config: &ModelConfig) -> usize {
-    let token_bytes = cached_shape(config).token_bytes() * config.layers;
+fn tokens_in(bytes: u64, config: &ModelConfig, kv_type: KvType) -> usize {
+    let token_bytes = cached_shape(config, kv_type).token_bytes() * config.layers;
     usize::try_from(bytes / token_bytes.max(1) as u64).unwrap_or(usize::MAX)
 }
 
@@ -125,7 +128,7 @@ impl LlmEngine {
         let cache_tokens = match options.cache {
             CacheSize::Context => context,
             CacheSize::Tokens(tokens) => tokens,
-            CacheSize::Bytes(bytes) => tokens_in(bytes, &config),
+            CacheSize::Bytes(bytes) => tokens_in(bytes, &config, options.kv_type),
         };
         let policy = Policy {
             context,
@@ -135,6 +138,7 @@ impl LlmEngine {
         if let Some(available) = options.available_bytes {
             let size = StepSize {
                 context: cache_tokens,
+                kv_type: options.kv_type,
                 rows: policy.max_prompt_tokens + policy.max_running * (1 + policy.draft_tokens),
                 logit_rows: policy.max_running * (1 + policy.draft_tokens),
             };
@@ -160,10 +164,14 @@ impl LlmEngine {
         let set = options.instruction_set.unwrap_or_else(InstructionSet::best);
         let compute =
             || Compute::with_instruction_set(options.threads, set).tuned(set, options.tuning);
+        let room = KvRoom {
+            blocks,
+            dtype: options.kv_type,
+        };
         let drafter = options.draft_model.clone();
-        let drafter = drafter.map(|file| Drafter::load(file, &tokenizer, compute(), blocks));
+        let drafter = drafter.map(|file| Drafter::load(file, &tokenizer, compute(), room));
         let codec = Codec::new(Arc::clone(&tokenizer), file.chat_template()?, &info.name);
-        let model = Model::load(file, compute(), blocks, progress)?;
+        let model = Model::load(file, compute(), room, progress)?;
         memory(
             site("weights", Kind::Memory),
             model.weights().packed_bytes().cast_signed(),

@@ -11,7 +11,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use carnot_formats::{ModelConfig, ModelFile, RopeStyle};
-use carnot_kernels::{Activations, Compute, Forms, KvLayer, KvShape, Product, Rotation, Span};
+use carnot_kernels::{
+    Activations, Compute, Forms, KvLayer, KvShape, KvType, Product, Rotation, Span,
+};
 use carnot_probe::SiteId;
 
 use crate::Error;
@@ -37,6 +39,25 @@ pub struct Batch<'a> {
     pub spans: &'a [BatchSpan<'a>],
     /// Rows (counted over all spans) whose logits are wanted.
     pub logits: &'a [usize],
+}
+
+/// Room for keys and values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvRoom {
+    /// Blocks of 16 tokens.
+    pub blocks: usize,
+    /// How they are stored.
+    pub dtype: KvType,
+}
+
+/// Half floats.
+impl From<usize> for KvRoom {
+    fn from(blocks: usize) -> Self {
+        Self {
+            blocks,
+            dtype: KvType::F16,
+        }
+    }
 }
 
 /// Buffers that live from step to step.
@@ -74,16 +95,17 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads `file` with room for `blocks` blocks of 16 tokens; `progress(done, total)` is called as layers come in.
+    /// Loads `file` with `room` for keys and values, such as a number of blocks; `progress(done, total)` is called as layers come in.
     pub fn load(
         file: Arc<ModelFile>,
         compute: Compute,
-        blocks: usize,
+        room: impl Into<KvRoom>,
         progress: impl FnMut(usize, usize),
     ) -> Result<Self, Error> {
+        let room = room.into();
         let config = file.config().clone();
         let weights = Weights::load(file, &compute, progress)?;
-        let shape = head_padding::cached_shape(&config);
+        let shape = head_padding::cached_shape(&config, room.dtype);
         let first = &weights.layers[0];
         let sites = Sites::new([
             &first.q,
@@ -94,7 +116,7 @@ impl Model {
         ]);
         Ok(Self {
             cache: (0..config.layers)
-                .map(|_| KvLayer::new(shape, blocks))
+                .map(|_| KvLayer::new(shape, room.blocks))
                 .collect(),
             frequencies: config.rope.frequencies(),
             recorder: Recorder::new(compute.pool().threads()),

@@ -4,22 +4,23 @@
 //! kernel takes from the size that it sees, must be that of the true size: queries are multiplied by `√(padded / true)`.
 
 use carnot_formats::ModelConfig;
-use carnot_kernels::KvShape;
+use carnot_kernels::{KvShape, KvType};
 
 /// Sizes of heads that the attention kernels take are multiples of this.
 const VECTOR: usize = 16;
 
 /// The keys and values of a token, as the cache keeps them.
-pub(crate) fn cached_shape(config: &ModelConfig) -> KvShape {
+pub(crate) fn cached_shape(config: &ModelConfig, dtype: KvType) -> KvShape {
     KvShape {
         heads: config.kv_heads,
         head_dim: config.head_dim.next_multiple_of(VECTOR),
+        dtype,
     }
 }
 
 /// What is said of a model whose heads are widened.
 pub(crate) fn note(config: &ModelConfig) -> Option<String> {
-    let (size, padded) = (config.head_dim, cached_shape(config).head_dim);
+    let (size, padded) = (config.head_dim, config.head_dim.next_multiple_of(VECTOR));
     (size != padded).then(|| {
         format!(
             "heads of {size} values are widened to {padded}, the next multiple of {VECTOR}: keys and values take {:.2} times \
@@ -42,7 +43,7 @@ pub(crate) struct HeadPadding {
 impl HeadPadding {
     /// None where the kernels take the heads as they are.
     pub fn of(config: &ModelConfig) -> Option<Self> {
-        let (size, padded) = (config.head_dim, cached_shape(config).head_dim);
+        let (size, padded) = (config.head_dim, config.head_dim.next_multiple_of(VECTOR));
         (size != padded).then(|| Self {
             size,
             padded,

@@ -36,7 +36,7 @@ mod weights;
 pub use blocks::{Block, BlockPool, BlockTable};
 pub use engine::{CacheSize, EngineOptions, LlmEngine};
 pub use error::Error;
-pub use forward::{Batch, BatchSpan, Model};
+pub use forward::{Batch, BatchSpan, KvRoom, Model};
 pub use grammar::GuideFailed;
 pub use memory_need::{MemoryNeed, StepSize};
 pub use prefix_cache::{Eviction, Pin, PrefixCache, PrefixMatch};

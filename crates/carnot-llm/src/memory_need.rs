@@ -6,8 +6,8 @@
 use std::fmt;
 
 use carnot_formats::{ModelConfig, ModelFile, TensorView};
-use carnot_kernels::Layout;
 use carnot_kernels::kv::BLOCK_TOKENS;
+use carnot_kernels::{KvType, Layout};
 
 use crate::Error;
 use crate::blocks::blocks_for;
@@ -25,6 +25,8 @@ const ACTIVATION_BYTES: usize = 6;
 pub struct StepSize {
     /// Tokens that the key/value cache has room for.
     pub context: usize,
+    /// How keys and values are stored.
+    pub kv_type: KvType,
     /// Most tokens of one step.
     pub rows: usize,
     /// Most rows of one step whose logits are wanted.
@@ -49,8 +51,8 @@ impl MemoryNeed {
     pub fn of(file: &ModelFile, size: StepSize) -> Self {
         let config = file.config();
         let kv_tokens = blocks_for(size.context) * BLOCK_TOKENS;
-        let token_bytes =
-            (cached_shape(config).token_bytes() as u64).saturating_mul(config.layers as u64);
+        let token_bytes = (cached_shape(config, size.kv_type).token_bytes() as u64)
+            .saturating_mul(config.layers as u64);
         Self {
             weights_bytes: weights_bytes(file),
             kv_bytes: token_bytes.saturating_mul(kv_tokens as u64),

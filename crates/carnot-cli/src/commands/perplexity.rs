@@ -7,9 +7,9 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 use carnot_formats::Tokenizer;
-use carnot_kernels::{Compute, InstructionSet};
+use carnot_kernels::{Compute, InstructionSet, KvType};
 use carnot_llm::perplexity::{Protocol, Scored, Settings, Tally, divergence, score};
-use carnot_llm::{MemoryNeed, Model, StepSize};
+use carnot_llm::{KvRoom, MemoryNeed, Model, StepSize};
 use serde::Serialize;
 
 use crate::cli::{Format, PerplexityArguments, ProtocolArgument};
@@ -81,13 +81,17 @@ pub fn execute(arguments: &PerplexityArguments, printer: &Printer) -> anyhow::Re
         printer,
     );
     if let Some(available) = options.available_bytes {
-        MemoryNeed::of(&file, step_size(&settings))
+        MemoryNeed::of(&file, step_size(&settings, arguments.kv_type))
             .check(file.path(), available)
             .map_err(|error| model_source::advised(error, "--context"))?;
     }
     let set = options.instruction_set.unwrap_or_else(InstructionSet::best);
     let compute = Compute::with_instruction_set(options.threads, set);
-    let mut model = Model::load(file, compute, settings.context.div_ceil(16), |_, _| ())?;
+    let room = KvRoom {
+        blocks: settings.context.div_ceil(16),
+        dtype: arguments.kv_type,
+    };
+    let mut model = Model::load(file, compute, room, |_, _| ())?;
     let mut run = Run::open(arguments, &settings, model.config().vocabulary)?;
     let bar = printer.progress("scoring", Unit::Steps);
     bar.set_length(chunks as u64);
@@ -111,8 +115,9 @@ pub fn execute(arguments: &PerplexityArguments, printer: &Printer) -> anyhow::Re
 }
 
 /// A chunk is one step.
-fn step_size(settings: &Settings) -> StepSize {
+fn step_size(settings: &Settings, kv_type: KvType) -> StepSize {
     StepSize {
+        kv_type,
         context: settings.context,
         rows: settings.context,
         logit_rows: settings.scored().len(),

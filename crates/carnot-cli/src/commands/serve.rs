@@ -149,6 +149,7 @@ fn engines(
             (None, tokens) => CacheSize::Tokens(tokens.unwrap_or(CONTEXTS * arguments.context)),
         },
         draft_model,
+        kv_type: arguments.kv_type,
         policy: Policy {
             max_running: scheduling.parallel,
             step_target: scheduling.inter_token_ms.map(Duration::from_millis),

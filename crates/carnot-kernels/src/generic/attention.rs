@@ -8,10 +8,14 @@
 //!   blocks are asked for while these are used;
 //! - many rows (prefill): a tile of keys and values is widened once for all rows, in [`wide`].
 
+mod stored;
 mod wide;
 
+pub(crate) use self::stored::GROUP;
+use self::stored::{F16, Q8, Stored};
 use super::elementwise::{exp_minus, largest, scale};
 use super::matmul_int::prefetch;
+use crate::kv::KvType;
 use crate::simd::{LANES, Simd};
 
 /// Positions in a block of the key/value cache.
@@ -72,11 +76,12 @@ pub(crate) fn merge(states: &[[f32; 2]], sums: &[f32], out: &mut [f32]) {
 /// The keys and values of one head: where each block of 16 positions lies.
 #[derive(Clone, Copy)]
 pub(crate) struct Blocks<'a> {
-    pub keys: *const u16,
-    pub values: *const u16,
+    pub keys: *const u8,
+    pub values: *const u8,
+    pub dtype: KvType,
     /// Physical number of each block of the sequence.
     pub table: &'a [u32],
-    /// Values from one physical block to the next.
+    /// Bytes from one physical block to the next.
     pub stride: usize,
     pub head_dim: usize,
     /// `1 / √head_dim`.
@@ -85,7 +90,7 @@ pub(crate) struct Blocks<'a> {
 
 impl Blocks<'_> {
     #[inline(always)]
-    unsafe fn key(&self, block: usize) -> *const u16 {
+    unsafe fn key(&self, block: usize) -> *const u8 {
         // SAFETY: the caller keeps `block` inside the table.
         unsafe { self.keys.add(self.table[block] as usize * self.stride) }
     }
@@ -97,7 +102,7 @@ impl Blocks<'_> {
     }
 
     #[inline(always)]
-    unsafe fn value(&self, block: usize) -> *const u16 {
+    unsafe fn value(&self, block: usize) -> *const u8 {
         // SAFETY: the caller keeps `block` inside the table.
         unsafe { self.values.add(self.table[block] as usize * self.stride) }
     }
@@ -124,8 +129,24 @@ pub(crate) unsafe fn attend<S: Simd>(
 ) {
     // SAFETY: as the caller promises.
     unsafe {
+        match blocks.dtype {
+            KvType::F16 => attend_stored::<S, F16>(queries, blocks, few, scratch),
+            KvType::Q8_0 => attend_stored::<S, Q8>(queries, blocks, few, scratch),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn attend_stored<S: Simd, K: Stored>(
+    queries: &[Query],
+    blocks: &Blocks<'_>,
+    few: usize,
+    scratch: &mut Scratch,
+) {
+    // SAFETY: as the caller promises.
+    unsafe {
         if queries.len() > few.min(FEW_ROWS) {
-            return wide::attend::<S>(queries, blocks, &mut scratch.wide);
+            return wide::attend::<S, K>(queries, blocks, &mut scratch.wide);
         }
         let head_dim = blocks.head_dim;
         scratch.scores.resize(FEW_ROWS * TILE, 0.0);
@@ -136,7 +157,7 @@ pub(crate) unsafe fn attend<S: Simd>(
         let (begin, end) = visible(queries, TILE);
         for first in (begin..end).step_by(TILE) {
             let count = TILE.min(end - first).next_multiple_of(KV_BLOCK);
-            scores_of::<S>(queries, blocks, first, count, &mut scratch.scores);
+            scores_of::<S, K>(queries, blocks, first, count, &mut scratch.scores);
             for (row, query) in queries.iter().enumerate() {
                 let scores = &mut scratch.scores[row * TILE..row * TILE + count];
                 hide(scores, first, query);
@@ -151,7 +172,7 @@ pub(crate) unsafe fn attend<S: Simd>(
                     );
                 }
             }
-            add_values::<S>(queries.len(), blocks, first, count, scratch);
+            add_values::<S, K>(queries.len(), blocks, first, count, scratch);
         }
         for (row, query) in queries.iter().enumerate() {
             let sums = &mut scratch.sums[row * head_dim..(row + 1) * head_dim];
@@ -177,7 +198,7 @@ fn hide(scores: &mut [f32], first: usize, query: &Query) {
 /// Scores of all queries with `count` positions from `first` on, several blocks at a time so that few rows still make many
 /// independent sums.
 #[inline(always)]
-unsafe fn scores_of<S: Simd>(
+unsafe fn scores_of<S: Simd, K: Stored>(
     queries: &[Query],
     blocks: &Blocks<'_>,
     first: usize,
@@ -197,14 +218,14 @@ unsafe fn scores_of<S: Simd>(
                 let to = to.add(block * KV_BLOCK);
                 let wide = S::FLOAT_TILE.most == 12;
                 block += match (queries.len(), block_count - block) {
-                    (8.., 2..) if wide => score_rows::<S, 8, 2>(queries, blocks, at, to),
-                    (8.., _) => score_rows::<S, 8, 1>(queries, blocks, at, to),
-                    (4.., 4..) if wide => score_rows::<S, 4, 4>(queries, blocks, at, to),
-                    (4.., _) => score_rows::<S, 4, 1>(queries, blocks, at, to),
-                    (2.., 4..) => score_rows::<S, 2, 4>(queries, blocks, at, to),
-                    (2.., _) => score_rows::<S, 2, 1>(queries, blocks, at, to),
-                    (_, 4..) => score_rows::<S, 1, 4>(queries, blocks, at, to),
-                    _ => score_rows::<S, 1, 1>(queries, blocks, at, to),
+                    (8.., 2..) if wide => score_rows::<S, K, 8, 2>(queries, blocks, at, to),
+                    (8.., _) => score_rows::<S, K, 8, 1>(queries, blocks, at, to),
+                    (4.., 4..) if wide => score_rows::<S, K, 4, 4>(queries, blocks, at, to),
+                    (4.., _) => score_rows::<S, K, 4, 1>(queries, blocks, at, to),
+                    (2.., 4..) => score_rows::<S, K, 2, 4>(queries, blocks, at, to),
+                    (2.., _) => score_rows::<S, K, 2, 1>(queries, blocks, at, to),
+                    (_, 4..) => score_rows::<S, K, 1, 4>(queries, blocks, at, to),
+                    _ => score_rows::<S, K, 1, 1>(queries, blocks, at, to),
                 };
             }
             row += rows_taken(queries.len());
@@ -224,7 +245,7 @@ fn rows_taken(left: usize) -> usize {
 }
 
 #[inline(always)]
-unsafe fn score_rows<S: Simd, const ROWS: usize, const BLOCKS: usize>(
+unsafe fn score_rows<S: Simd, K: Stored, const ROWS: usize, const BLOCKS: usize>(
     queries: &[Query],
     blocks: &Blocks<'_>,
     first: usize,
@@ -241,22 +262,30 @@ unsafe fn score_rows<S: Simd, const ROWS: usize, const BLOCKS: usize>(
         for (block, ahead) in ahead.iter_mut().enumerate() {
             *ahead = blocks.key(blocks.at_most(first + BLOCKS + block));
         }
-        for d in 0..blocks.head_dim {
-            if d % 2 == 0 {
-                for ahead in ahead {
-                    prefetch(ahead.add(d * LANES).cast(), 64);
+        let head_dim = blocks.head_dim;
+        let mut begin = 0;
+        while begin < head_dim {
+            let end = head_dim.min(begin.saturating_add(K::RUN));
+            let scales = keys.map(|key| K::key_scales::<S>(key, head_dim, begin));
+            for d in begin..end {
+                let at = d * LANES * K::BYTES;
+                if at.is_multiple_of(64) {
+                    for ahead in ahead {
+                        prefetch(ahead.add(at).cast(), 64);
+                    }
+                }
+                let mut line = [K::key::<S>(keys[0], d, scales[0]); BLOCKS];
+                for block in 1..BLOCKS {
+                    line[block] = K::key::<S>(keys[block], d, scales[block]);
+                }
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let query = S::splat(*queries.get_unchecked(row).input.add(d));
+                    for block in 0..BLOCKS {
+                        sums[block] = S::fma(line[block], query, sums[block]);
+                    }
                 }
             }
-            let mut line = [S::load_f16(keys[0].add(d * LANES)); BLOCKS];
-            for block in 1..BLOCKS {
-                line[block] = S::load_f16(keys[block].add(d * LANES));
-            }
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let query = S::splat(*queries.get_unchecked(row).input.add(d));
-                for block in 0..BLOCKS {
-                    sums[block] = S::fma(line[block], query, sums[block]);
-                }
-            }
+            begin = end;
         }
         for (row, sums) in sums.into_iter().enumerate() {
             for (block, sum) in sums.into_iter().enumerate() {
@@ -272,7 +301,7 @@ unsafe fn score_rows<S: Simd, const ROWS: usize, const BLOCKS: usize>(
 
 /// Adds the values of `count` positions from `first` on, weighted by the scores, to the sums of all rows.
 #[inline(always)]
-unsafe fn add_values<S: Simd>(
+unsafe fn add_values<S: Simd, K: Stored>(
     rows: usize,
     blocks: &Blocks<'_>,
     first: usize,
@@ -294,16 +323,16 @@ unsafe fn add_values<S: Simd>(
                 let wide = S::FLOAT_TILE.most == 12;
                 d += LANES
                     * match (rows - row, (blocks.head_dim - d) / LANES) {
-                        (8.., 2..) if wide => add_rows::<S, 8, 2>(weights, blocks, at, d, sums),
-                        (8.., _) => add_rows::<S, 8, 1>(weights, blocks, at, d, sums),
-                        (4.., 4..) if wide => add_rows::<S, 4, 4>(weights, blocks, at, d, sums),
-                        (4.., _) => add_rows::<S, 4, 1>(weights, blocks, at, d, sums),
-                        (2.., 4..) if wide => add_rows::<S, 2, 4>(weights, blocks, at, d, sums),
-                        (2.., 2..) => add_rows::<S, 2, 2>(weights, blocks, at, d, sums),
-                        (2.., _) => add_rows::<S, 2, 1>(weights, blocks, at, d, sums),
-                        (_, 4..) => add_rows::<S, 1, 4>(weights, blocks, at, d, sums),
-                        (_, 2..) => add_rows::<S, 1, 2>(weights, blocks, at, d, sums),
-                        _ => add_rows::<S, 1, 1>(weights, blocks, at, d, sums),
+                        (8.., 2..) if wide => add_rows::<S, K, 8, 2>(weights, blocks, at, d, sums),
+                        (8.., _) => add_rows::<S, K, 8, 1>(weights, blocks, at, d, sums),
+                        (4.., 4..) if wide => add_rows::<S, K, 4, 4>(weights, blocks, at, d, sums),
+                        (4.., _) => add_rows::<S, K, 4, 1>(weights, blocks, at, d, sums),
+                        (2.., 4..) if wide => add_rows::<S, K, 2, 4>(weights, blocks, at, d, sums),
+                        (2.., 2..) => add_rows::<S, K, 2, 2>(weights, blocks, at, d, sums),
+                        (2.., _) => add_rows::<S, K, 2, 1>(weights, blocks, at, d, sums),
+                        (_, 4..) => add_rows::<S, K, 1, 4>(weights, blocks, at, d, sums),
+                        (_, 2..) => add_rows::<S, K, 1, 2>(weights, blocks, at, d, sums),
+                        _ => add_rows::<S, K, 1, 1>(weights, blocks, at, d, sums),
                     };
             }
             row += rows_taken(rows - row);
@@ -319,7 +348,7 @@ struct Positions {
 }
 
 #[inline(always)]
-unsafe fn add_rows<S: Simd, const ROWS: usize, const VECTORS: usize>(
+unsafe fn add_rows<S: Simd, K: Stored, const ROWS: usize, const VECTORS: usize>(
     weights: *const f32,
     blocks: &Blocks<'_>,
     at: Positions,
@@ -335,18 +364,23 @@ unsafe fn add_rows<S: Simd, const ROWS: usize, const VECTORS: usize>(
             }
         }
         for block in 0..at.blocks {
-            let value = blocks.value(at.first + block).add(d);
-            let ahead = blocks.value(blocks.at_most(at.first + block + 2)).add(d);
+            let value = blocks.value(at.first + block);
+            let ahead = blocks.value(blocks.at_most(at.first + block + 2));
             let weights = weights.add(block * KV_BLOCK);
+            let mut scales = [[0.0; LANES]; VECTORS];
+            for (vector, scales) in scales.iter_mut().enumerate() {
+                *scales = K::value_scales::<S>(value, blocks.head_dim, d + vector * LANES);
+            }
             for position in 0..KV_BLOCK {
+                let line = position * blocks.head_dim + d;
                 prefetch(
-                    ahead.add(position * blocks.head_dim).cast(),
-                    VECTORS * LANES * 2,
+                    ahead.add(line * K::BYTES).cast(),
+                    VECTORS * LANES * K::BYTES,
                 );
-                let line = value.add(position * blocks.head_dim);
-                let mut values = [S::load_f16(line); VECTORS];
+                let mut values = [K::value::<S>(value, line, scales[0][position]); VECTORS];
                 for (vector, values) in values.iter_mut().enumerate().skip(1) {
-                    *values = S::load_f16(line.add(vector * LANES));
+                    let scale = scales[vector][position];
+                    *values = K::value::<S>(value, line + vector * LANES, scale);
                 }
                 for (row, acc) in acc.iter_mut().enumerate() {
                     let weight = S::splat(*weights.add(row * TILE + position));

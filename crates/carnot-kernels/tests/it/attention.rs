@@ -1,15 +1,21 @@
 //! Causal attention over shuffled blocks, grouped queries, windows, several sequences.
 
+use std::sync::Arc;
+
 use carnot_kernels::kv::BLOCK_TOKENS;
-use carnot_kernels::{Compute, KvLayer, KvShape, Span};
+use carnot_kernels::{Compute, KvLayer, KvShape, KvType, Span};
 use half::f16;
 
 use crate::{machines, noise};
 
-const SHAPE: KvShape = KvShape {
-    heads: 2,
-    head_dim: 32,
-};
+fn shape(dtype: KvType) -> KvShape {
+    KvShape {
+        heads: 2,
+        head_dim: 32,
+        dtype,
+    }
+}
+
 const HEADS: usize = 6;
 
 struct Sequence {
@@ -19,14 +25,30 @@ struct Sequence {
 }
 
 /// Keys and values of a sequence, rounded as the cache stores them.
-fn keys_and_values(seed: u64, positions: usize) -> (Vec<f32>, Vec<f32>) {
-    let rounded = |seed| {
-        noise(seed, positions * 64)
-            .iter()
-            .map(|x| f16::from_f32(*x).to_f32())
-            .collect()
-    };
+fn keys_and_values(seed: u64, positions: usize, dtype: KvType) -> (Vec<f32>, Vec<f32>) {
+    let rounded = |seed| stored(&noise(seed, positions * 64), dtype);
     (rounded(seed), rounded(seed + 100))
+}
+
+fn stored(values: &[f32], dtype: KvType) -> Vec<f32> {
+    match dtype {
+        KvType::F16 => values.iter().map(|x| f16::from_f32(*x).to_f32()).collect(),
+        // A head is one group.
+        KvType::Q8_0 => values.chunks(32).flat_map(codes).collect(),
+    }
+}
+
+fn codes(group: &[f32]) -> Vec<f32> {
+    let largest = group
+        .iter()
+        .fold(0.0_f32, |largest, x| largest.max(x.abs()));
+    let near = f16::from_f32(largest / 127.0);
+    let is_less = near.to_f32() < largest / 127.0;
+    let scale = f16::from_bits(near.to_bits() + u16::from(is_less)).to_f32();
+    group
+        .iter()
+        .map(|x| (x / scale).round_ties_even() * scale)
+        .collect()
 }
 
 /// One query head in `f64`, straight from the definition.
@@ -60,13 +82,19 @@ fn reference(
 }
 
 fn check(compute: &Compute, sequences: &[Sequence]) {
+    KvType::ALL
+        .into_iter()
+        .for_each(|dtype| check_stored(compute, sequences, shape(dtype)));
+}
+
+fn check_stored(compute: &Compute, sequences: &[Sequence], shape: KvShape) {
     let blocks_of = |s: &Sequence| (s.position + s.tokens).div_ceil(BLOCK_TOKENS);
     let total: usize = sequences.iter().map(blocks_of).sum();
-    let mut cache = KvLayer::new(SHAPE, total);
+    let mut cache = KvLayer::new(shape, total);
     let mut free: Vec<u32> = (0..total as u32).rev().collect();
     let data: Vec<_> = (1..)
         .zip(sequences)
-        .map(|(seed, s)| keys_and_values(seed, s.position + s.tokens))
+        .map(|(seed, s)| keys_and_values(seed, s.position + s.tokens, shape.dtype))
         .collect();
     let tables: Vec<Vec<u32>> = sequences
         .iter()
@@ -86,7 +114,7 @@ fn check(compute: &Compute, sequences: &[Sequence]) {
             table,
             window: usize::MAX,
         };
-        compute.store_kv(&mut cache, SHAPE, &[span], keys, values);
+        compute.store_kv(&mut cache, shape, &[span], keys, values);
     }
     let rows: usize = sequences.iter().map(|s| s.tokens).sum();
     let q = noise(50, rows * HEADS * 32);
@@ -106,7 +134,7 @@ fn check(compute: &Compute, sequences: &[Sequence]) {
         })
         .collect();
     let mut out = vec![f32::NAN; q.len()];
-    compute.attention(&cache, SHAPE, HEADS, &q, &spans, &mut out);
+    compute.attention(&cache, shape, HEADS, &q, &spans, &mut out);
     for (span, (keys, values)) in spans.iter().zip(&data) {
         for token in 0..span.tokens {
             let end = span.position + token + 1;
@@ -117,7 +145,7 @@ fn check(compute: &Compute, sequences: &[Sequence]) {
                     &q[at..at + 32],
                     keys,
                     values,
-                    head / (HEADS / SHAPE.heads),
+                    head / (HEADS / shape.heads),
                     visible,
                 );
                 for (got, expected) in out[at..at + 32].iter().zip(expected) {
@@ -206,8 +234,9 @@ fn parts_of_the_positions_make_a_whole() {
 /// A block is used again by another sequence: what is left of the first must not matter, were it infinite.
 #[test]
 fn what_another_sequence_left_in_a_block_does_not_matter() {
-    for compute in machines() {
-        let mut cache = KvLayer::new(SHAPE, 2);
+    let types = |compute| KvType::ALL.map(|dtype| (Arc::clone(&compute), shape(dtype)));
+    for (compute, shape) in machines().map(Arc::new).flat_map(types) {
+        let mut cache = KvLayer::new(shape, 2);
         let table = [1, 0];
         let span = |tokens| Span {
             row: 0,
@@ -217,19 +246,19 @@ fn what_another_sequence_left_in_a_block_does_not_matter() {
             window: usize::MAX,
         };
         let infinite = vec![f32::INFINITY; 32 * 64];
-        compute.store_kv(&mut cache, SHAPE, &[span(32)], &infinite, &infinite);
-        let (keys, values) = keys_and_values(5, 19);
-        compute.store_kv(&mut cache, SHAPE, &[span(19)], &keys, &values);
+        compute.store_kv(&mut cache, shape, &[span(32)], &infinite, &infinite);
+        let (keys, values) = keys_and_values(5, 19, shape.dtype);
+        compute.store_kv(&mut cache, shape, &[span(19)], &keys, &values);
         let queries = noise(9, 19 * HEADS * 32);
         let mut out = vec![0.0; queries.len()];
-        compute.attention(&cache, SHAPE, HEADS, &queries, &[span(19)], &mut out);
+        compute.attention(&cache, shape, HEADS, &queries, &[span(19)], &mut out);
         let mut last = vec![0.0; HEADS * 32];
         let one = Span {
             position: 18,
             ..span(1)
         };
         let query = &queries[18 * HEADS * 32..];
-        compute.attention(&cache, SHAPE, HEADS, query, &[one], &mut last);
+        compute.attention(&cache, shape, HEADS, query, &[one], &mut last);
         assert!(
             out.iter().chain(&last).all(|value| value.is_finite()),
             "{}",

@@ -1,11 +1,12 @@
 //! What loading takes is known before, and held to what may be taken.
 
-use carnot_kernels::{Compute, InstructionSet};
+use carnot_kernels::{Compute, InstructionSet, KvType};
 use carnot_llm::{EngineOptions, Error, LlmEngine, MemoryNeed, Model, StepSize};
 
 use crate::{embedded, tiny};
 
 const SIZE: StepSize = StepSize {
+    kv_type: KvType::F16,
     context: 100,
     rows: 8,
     logit_rows: 1,

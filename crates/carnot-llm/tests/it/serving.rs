@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use carnot_engine::{Event, FinishReason, RequestId, Sampling, TextEngine, TextRequest, Usage};
 use carnot_formats::ModelFile;
+use carnot_kernels::KvType;
 use carnot_llm::scheduler::Policy;
 use carnot_llm::{CacheSize, EngineOptions, LlmEngine};
 
@@ -229,6 +230,55 @@ fn a_draft_model_changes_no_token() {
     assert!(
         2 * steps[0] < steps[1],
         "guesses that are right save steps: {steps:?}"
+    );
+}
+
+/// Eight bits change logits a little, and texts that are decided by more than that not at all: what is together, cached or alone is still
+/// the same.
+#[test]
+fn keys_and_values_in_eight_bits_serve_as_well() {
+    let options = EngineOptions {
+        threads: 2,
+        context: 256,
+        cache: CacheSize::Bytes(1 << 20),
+        kv_type: KvType::Q8_0,
+        ..EngineOptions::default()
+    };
+    let mut engine = LlmEngine::load(embedded(), &options, |_, _| ()).unwrap();
+    let half = LlmEngine::load(
+        embedded(),
+        &EngineOptions {
+            kv_type: KvType::F16,
+            ..options
+        },
+        |_, _| (),
+    )
+    .unwrap();
+    assert!(
+        engine.census().blocks > half.census().blocks * 18 / 10,
+        "nearly twice the tokens in the same bytes"
+    );
+    let requests = requests(&engine);
+    let run = |engine: &mut LlmEngine, requests: &[TextRequest]| {
+        let submitted = requests
+            .iter()
+            .map(|request| engine.submit(request.clone(), NOW).unwrap());
+        let ids: Vec<RequestId> = submitted.collect();
+        finish(engine, &ids)
+    };
+    let together = run(&mut engine, &requests);
+    let cached = run(&mut engine, &requests);
+    assert_eq!(texts(&together), texts(&cached));
+    let halves = alone(&requests);
+    let same = together
+        .iter()
+        .zip(&halves)
+        .filter(|(eight, half)| eight.tokens[..8] == half.tokens[..8]);
+    assert!(
+        same.count() >= requests.len() - 1,
+        "{:?} {:?}",
+        texts(&together),
+        texts(&halves)
     );
 }
 

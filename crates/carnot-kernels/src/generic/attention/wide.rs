@@ -6,7 +6,7 @@
 //!                                                                                         out = out·correction + P·V
 //! ```
 
-use super::{Blocks, HIDDEN, KV_BLOCK, Query, hide, visible};
+use super::{Blocks, HIDDEN, KV_BLOCK, Query, Stored, hide, visible};
 use crate::simd::{LANES, Simd, exp};
 
 /// Positions that are widened at once: keys and values of a head of 64 take 32 KiB, most of a first-level cache.
@@ -38,7 +38,7 @@ pub(super) struct Scratch {
 /// # Safety
 /// As for [`super::attend`].
 #[inline(always)]
-pub(super) unsafe fn attend<S: Simd>(
+pub(super) unsafe fn attend<S: Simd, K: Stored>(
     queries: &[Query],
     blocks: &Blocks<'_>,
     scratch: &mut Scratch,
@@ -46,16 +46,16 @@ pub(super) unsafe fn attend<S: Simd>(
     // SAFETY: as the caller promises; every buffer is as long as its head says.
     unsafe {
         if S::FLOAT_TILE.most == 12 {
-            attend_tiled::<S, 12>(queries, blocks, scratch);
+            attend_tiled::<S, K, 12>(queries, blocks, scratch);
         } else {
-            attend_tiled::<S, 3>(queries, blocks, scratch);
+            attend_tiled::<S, K, 3>(queries, blocks, scratch);
         }
     }
 }
 
 /// `HEIGHT` rows to a tile; the last is filled up with zeros.
 #[inline(always)]
-unsafe fn attend_tiled<S: Simd, const HEIGHT: usize>(
+unsafe fn attend_tiled<S: Simd, K: Stored, const HEIGHT: usize>(
     queries: &[Query],
     blocks: &Blocks<'_>,
     scratch: &mut Scratch,
@@ -68,7 +68,7 @@ unsafe fn attend_tiled<S: Simd, const HEIGHT: usize>(
         scratch.take_queries::<HEIGHT>(queries, blocks);
         let (begin, end) = visible(queries, TILE);
         for first in (begin..end).step_by(TILE) {
-            scratch.widen::<S>(blocks, first, end);
+            scratch.widen::<S, K>(blocks, first, end);
             for row in (0..rows).step_by(HEIGHT) {
                 let part = &queries[row.min(queries.len())..queries.len().min(row + HEIGHT)];
                 scratch.score::<S, HEIGHT>(row, head_dim);
@@ -116,7 +116,7 @@ impl Scratch {
 
     /// Keys and values of the tile from `first` on; keys from `end` on are whatever they are, and hidden later, values zero.
     #[inline(always)]
-    unsafe fn widen<S: Simd>(&mut self, blocks: &Blocks<'_>, first: usize, end: usize) {
+    unsafe fn widen<S: Simd, K: Stored>(&mut self, blocks: &Blocks<'_>, first: usize, end: usize) {
         let head_dim = blocks.head_dim;
         let count = (end - first).div_ceil(KV_BLOCK).min(BLOCKS);
         // SAFETY: the table covers the positions below `end`; the buffers hold a tile.
@@ -127,13 +127,23 @@ impl Scratch {
                     .keys
                     .as_mut_ptr()
                     .add(block / 2 * head_dim * 2 * LANES + block % 2 * LANES);
-                for d in 0..head_dim {
-                    S::store(to.add(d * 2 * LANES), S::load_f16(key.add(d * LANES)));
+                let mut begin = 0;
+                while begin < head_dim {
+                    let end = head_dim.min(begin.saturating_add(K::RUN));
+                    let scales = K::key_scales::<S>(key, head_dim, begin);
+                    for d in begin..end {
+                        S::store(to.add(d * 2 * LANES), K::key::<S>(key, d, scales));
+                    }
+                    begin = end;
                 }
                 let value = blocks.value(first / KV_BLOCK + block);
                 let to = self.values.as_mut_ptr().add(block * KV_BLOCK * head_dim);
-                for at in (0..KV_BLOCK * head_dim).step_by(LANES) {
-                    S::store(to.add(at), S::load_f16(value.add(at)));
+                for d in (0..head_dim).step_by(LANES) {
+                    let scales = K::value_scales::<S>(value, head_dim, d);
+                    for (position, scale) in scales.into_iter().enumerate() {
+                        let at = position * head_dim + d;
+                        S::store(to.add(at), K::value::<S>(value, at, scale));
+                    }
                 }
             }
             self.values[TILE.min(end - first) * head_dim..].fill(0.0);
