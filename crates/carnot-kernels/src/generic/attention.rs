@@ -266,7 +266,10 @@ unsafe fn score_rows<S: Simd, K: Stored, const ROWS: usize, const BLOCKS: usize>
         let mut begin = 0;
         while begin < head_dim {
             let end = head_dim.min(begin.saturating_add(K::RUN));
-            let scales = keys.map(|key| K::key_scales::<S>(key, head_dim, begin));
+            let mut scales = [K::key_scales::<S>(keys[0], head_dim, begin); BLOCKS];
+            for block in 1..BLOCKS {
+                scales[block] = K::key_scales::<S>(keys[block], head_dim, begin);
+            }
             for d in begin..end {
                 let at = d * LANES * K::BYTES;
                 if at.is_multiple_of(64) {
