@@ -114,6 +114,7 @@ async fn answer(app: &App, tenant: Arc<str>, question: Question) -> Result<Value
         // For the confidence.
         logprobs: Some(0),
         echo: false,
+        has_tools: false,
     };
     let mut plan = Plan::new(engine, tenant, prompts, common)?;
     let begin = engine.now();

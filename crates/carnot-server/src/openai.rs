@@ -9,6 +9,7 @@ mod completions;
 mod embeddings;
 mod plan;
 mod stream;
+mod tool_calls;
 mod wire;
 
 use std::sync::Arc;

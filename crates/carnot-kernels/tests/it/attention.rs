@@ -234,7 +234,8 @@ fn parts_of_the_positions_make_a_whole() {
 /// A block is used again by another sequence: what is left of the first must not matter, were it infinite.
 #[test]
 fn what_another_sequence_left_in_a_block_does_not_matter() {
-    let types = |compute: Arc<Compute>| KvType::ALL.map(|dtype| (Arc::clone(&compute), shape(dtype)));
+    let types =
+        |compute: Arc<Compute>| KvType::ALL.map(|dtype| (Arc::clone(&compute), shape(dtype)));
     for (compute, shape) in machines().map(Arc::new).flat_map(types) {
         let mut cache = KvLayer::new(shape, 2);
         let table = [1, 0];

@@ -5,8 +5,12 @@ use serde_json::{Map, Value, json};
 use tokio::sync::mpsc::Receiver;
 
 use super::plan::{Kind, Plan};
+use super::tool_calls::{Piece, ToolCalls};
 use crate::engine_thread::{Ending, Finished, Timings, Update};
 use crate::error::{ApiError, CANCELLED, DEADLINE, ENGINE_FAILED, QUEUE_TIMEOUT};
+
+/// Why a choice ends that calls tools.
+pub(super) const TOOL_CALLS: &str = "tool_calls";
 
 /// What came of a choice so far.
 #[derive(Default)]
@@ -111,12 +115,15 @@ fn choice_of(
     let wants = plan.requests[index].logprobs.is_some();
     let logprobs = wants.then(|| logprobs(plan, tokens));
     match plan.kind {
-        Kind::Chat => json!({
-            "index": index,
-            "message": { "role": "assistant", "content": text },
-            "logprobs": logprobs,
-            "finish_reason": reason,
-        }),
+        Kind::Chat => {
+            let (message, has_calls) = message(plan, text);
+            json!({
+                "index": index,
+                "message": message,
+                "logprobs": logprobs,
+                "finish_reason": if has_calls { TOOL_CALLS } else { reason },
+            })
+        }
         Kind::Completion => json!({
             "index": index,
             "text": prompt_text(plan, index) + &text,
@@ -124,6 +131,28 @@ fn choice_of(
             "finish_reason": reason,
         }),
     }
+}
+
+/// The message that a text is, and whether it calls tools.
+fn message(plan: &Plan, text: String) -> (Value, bool) {
+    if !plan.has_tools {
+        return (json!({ "role": "assistant", "content": text }), false);
+    }
+    let mut reader = ToolCalls::default();
+    let pieces = reader.push(&text).into_iter().chain(reader.finish());
+    let (mut text, mut calls) = (String::new(), Vec::new());
+    for piece in pieces {
+        match piece {
+            Piece::Text(more) => text += &more,
+            Piece::Call(call) => calls.push(call.told()),
+        }
+    }
+    if calls.is_empty() {
+        return (json!({ "role": "assistant", "content": text }), false);
+    }
+    let content = (!text.is_empty()).then_some(text);
+    let message = json!({ "role": "assistant", "content": content, "tool_calls": calls });
+    (message, true)
 }
 
 /// The prompt's text, where it was asked for.

@@ -32,9 +32,14 @@ pub(crate) async fn chat(
     if messages.is_empty() {
         return Err(ApiError::field("messages", "at least one message", "none"));
     }
+    let tools = match request.tool_choice {
+        Some(Value::String(choice)) if choice == "none" => Vec::new(),
+        _ => request.tools.unwrap_or_default(),
+    };
+    let has_tools = !tools.is_empty();
     let conversation = Conversation {
         messages,
-        tools: request.tools.unwrap_or_default(),
+        tools,
         arguments: request.chat_template_kwargs,
     };
     let wanted = request.logprobs.unwrap_or(false);
@@ -43,6 +48,7 @@ pub(crate) async fn chat(
         tokens: vec![engine.codec.encode_chat(&conversation)?],
         logprobs: wanted.then(|| request.top_logprobs.unwrap_or(0)),
         echo: false,
+        has_tools,
     };
     let plan = Plan::new(engine, tenant, prompts, request.common)?;
     super::execute(&app, engine, plan).await

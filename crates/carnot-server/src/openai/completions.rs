@@ -36,6 +36,7 @@ pub(crate) async fn completions(
         tokens: tokens(engine, prompt)?,
         logprobs: request.logprobs,
         echo: request.echo.unwrap_or(false),
+        has_tools: false,
     };
     let plan = Plan::new(engine, tenant, prompts, request.common)?;
     super::execute(&app, engine, plan).await

@@ -66,6 +66,7 @@ pub(crate) async fn embeddings(
         tokens: tokens(engine, request.input)?,
         logprobs: None,
         echo: false,
+        has_tools: false,
     };
     let common = Common {
         max_tokens: Some(0),

@@ -81,6 +81,8 @@ pub(crate) struct Plan {
     pub streaming: Streaming,
     /// Whether the prompt's text comes before the choice's.
     pub echo: bool,
+    /// Whether there are tools that the model may call.
+    pub has_tools: bool,
 }
 
 /// What kinds of request differ in.
@@ -89,6 +91,7 @@ pub(crate) struct Prompts {
     pub tokens: Vec<Vec<u32>>,
     pub logprobs: Option<usize>,
     pub echo: bool,
+    pub has_tools: bool,
 }
 
 impl Plan {
@@ -135,6 +138,7 @@ impl Plan {
             stream,
             streaming,
             echo: prompts.echo,
+            has_tools: prompts.has_tools,
         })
     }
 }

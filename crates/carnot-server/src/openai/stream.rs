@@ -16,8 +16,9 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::answer::{Totals, logprobs, prompt_text, reason, thread_has_ended};
+use super::answer::{TOOL_CALLS, Totals, logprobs, prompt_text, reason, thread_has_ended};
 use super::plan::{Kind, Plan};
+use super::tool_calls::{Piece, ToolCalls};
 use crate::engine_thread::{Progress, Update};
 use crate::error::ApiError;
 
@@ -36,6 +37,8 @@ struct Streaming {
     is_over: bool,
     /// Text that waits for more, by choice, with the number of its tokens.
     together: Vec<(String, usize)>,
+    /// What tells calls of tools from text, by choice, where there are tools.
+    tool_calls: Vec<ToolCalls>,
     /// When the next token may be sent.
     next_token: Instant,
 }
@@ -45,6 +48,7 @@ pub(super) fn respond(plan: Plan, updates: Receiver<(usize, Update)>) -> Respons
     let mut streaming = Streaming {
         left: plan.requests.len(),
         together: vec![(String::new(), 0); plan.requests.len()],
+        tool_calls: vec![ToolCalls::default(); plan.requests.len()],
         next_token: Instant::now(),
         plan,
         updates,
@@ -145,6 +149,12 @@ impl Streaming {
                 };
                 self.together[index].0 += &finished.text;
                 self.push_together(index);
+                let rest = self.tool_calls[index].finish();
+                self.push_pieces(index, rest);
+                let reason = match self.tool_calls[index].count() {
+                    0 => reason,
+                    _ => TOOL_CALLS,
+                };
                 self.totals.add(&self.plan, index, &finished);
                 self.close(index, reason);
             }
@@ -154,8 +164,29 @@ impl Streaming {
     /// Sends the text that was kept back, if there is any: a token may be part of a character, or of what may become a stop text.
     fn push_together(&mut self, index: usize) {
         let (text, _) = std::mem::take(&mut self.together[index]);
-        if !text.is_empty() {
+        if self.plan.has_tools {
+            let pieces = self.tool_calls[index].push(&text);
+            self.push_pieces(index, pieces);
+        } else if !text.is_empty() {
             self.push_text(index, &text, None);
+        }
+    }
+
+    fn push_pieces(&mut self, index: usize, pieces: Vec<Piece>) {
+        let calls = pieces
+            .iter()
+            .filter(|piece| matches!(piece, Piece::Call(_)));
+        let mut number = self.tool_calls[index].count() - calls.count();
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => self.push_text(index, &text, None),
+                Piece::Call(call) => {
+                    let mut told = call.told();
+                    told["index"] = number.into();
+                    number += 1;
+                    self.push(index, &json!({ "tool_calls": [told] }), None, None);
+                }
+            }
         }
     }
 

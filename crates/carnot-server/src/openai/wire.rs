@@ -146,6 +146,9 @@ pub(crate) struct ChatRequest {
     pub top_logprobs: Option<usize>,
     #[serde(default)]
     pub tools: Option<Vec<Value>>,
+    /// `none` hides the tools; everything else leaves it to the model.
+    #[serde(default)]
+    pub tool_choice: Option<Value>,
     /// Values that the model's template asks for, as vLLM has them.
     #[serde(default)]
     #[schema(value_type = Object)]

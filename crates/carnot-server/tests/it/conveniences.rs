@@ -141,6 +141,55 @@ fn tools_and_calls_reach_the_template() {
     assert_eq!(answer["usage"]["prompt_tokens"], prompt.len(), "{answer}");
 }
 
+#[test]
+fn calls_of_tools_are_told_as_calls() {
+    let world = open_world(settings());
+    let call = r#"<tool_call>{"name": "now", "arguments": {"zone": "UTC"}}</tool_call>"#;
+    let mut request = json!({
+        "messages": [{ "role": "user", "content": format!("says:I look. {call}") }],
+        "tools": [{ "type": "function", "function": { "name": "now" } }],
+    });
+    let function = json!({ "name": "now", "arguments": "{\"zone\":\"UTC\"}" });
+    let answer = world.client.post("/v1/chat/completions", &request).json();
+    let choice = &answer["choices"][0];
+    assert_eq!(choice["finish_reason"], "tool_calls", "{answer}");
+    assert_eq!(choice["message"]["content"], "I look.");
+    assert_eq!(choice["message"]["tool_calls"][0]["function"], function);
+    request["stream"] = true.into();
+    let mut reading = world
+        .client
+        .send("POST", "/v1/chat/completions", &request.to_string());
+    assert_eq!(reading.head().0, 200);
+    let events = reading.events();
+    let events: Vec<Value> = events
+        .iter()
+        .filter_map(|event| serde_json::from_str(event).ok())
+        .collect();
+    let deltas = || events.iter().map(|event| &event["choices"][0]["delta"]);
+    let text: String = deltas()
+        .filter_map(|delta| delta["content"].as_str())
+        .collect();
+    assert_eq!(text, "I look.");
+    let calls: Vec<&Value> = deltas()
+        .filter_map(|delta| delta["tool_calls"].get(0))
+        .collect();
+    assert_eq!(
+        (calls.len(), &calls[0]["function"], &calls[0]["index"]),
+        (1, &function, &json!(0))
+    );
+    assert_eq!(
+        events.last().unwrap()["choices"][0]["finish_reason"],
+        "tool_calls"
+    );
+    request["tool_choice"] = "none".into();
+    request["stream"] = false.into();
+    let answer = world.client.post("/v1/chat/completions", &request).json();
+    assert_eq!(
+        answer["choices"][0]["finish_reason"], "stop",
+        "no tools, no calls"
+    );
+}
+
 /// The texts of a stream's events.
 fn texts(events: &[String]) -> Vec<String> {
     let data = events.iter().filter(|event| *event != "[DONE]");

@@ -15,6 +15,8 @@ use carnot_engine::{
 /// A prompt that makes the engine fail, and one that makes it panic.
 pub const FAILS: &str = "fail!";
 pub const PANICS: &str = "panic!";
+/// A prompt that ends with this and a text makes the engine say that text.
+pub const SAYS: &str = "says:";
 /// A regular expression whose compilation takes so long.
 pub const SLOW_GRAMMAR: &str = "slow";
 pub const GRAMMAR_TIME: Duration = Duration::from_millis(300);
@@ -47,6 +49,20 @@ struct Sequence {
     request: TextRequest,
     generated: usize,
     is_paused: bool,
+}
+
+impl Sequence {
+    fn prompt(&self) -> String {
+        let letters = self.request.prompt.iter();
+        letters.map(|&byte| byte as u8 as char).collect()
+    }
+
+    /// What it has to say, where its prompt has [`SAYS`]; the rest of the alphabet otherwise.
+    fn says(&self) -> Option<Vec<u8>> {
+        let prompt = self.prompt();
+        let (_, said) = prompt.rsplit_once(SAYS)?;
+        Some(said.as_bytes().to_vec())
+    }
 }
 
 pub struct Scripted {
@@ -224,12 +240,7 @@ impl TextEngine for Scripted {
         let mut outcome = StepOutcome::default();
         let mut left = Vec::new();
         for mut sequence in std::mem::take(&mut self.running) {
-            let prompt: String = sequence
-                .request
-                .prompt
-                .iter()
-                .map(|&byte| byte as u8 as char)
-                .collect();
+            let prompt = sequence.prompt();
             if prompt == FAILS {
                 return Err(EngineError::Engine("it was asked to".into()));
             }
@@ -253,6 +264,11 @@ impl TextEngine for Scripted {
                     events.push(token(&sequence));
                     sequence.generated += 1;
                 }
+                let said = sequence.says().map(|said| said.len());
+                if said.is_some_and(|length| sequence.generated >= length) {
+                    events.push(finished(&sequence, FinishReason::Stop));
+                    continue;
+                }
                 if sequence.generated >= sequence.request.max_tokens {
                     events.push(finished(&sequence, FinishReason::Length));
                     continue;
@@ -270,7 +286,10 @@ impl TextEngine for Scripted {
 }
 
 fn token(sequence: &Sequence) -> Event {
-    let letter = letter(sequence.generated);
+    let letter = match sequence.says() {
+        Some(said) => said[sequence.generated],
+        None => letter(sequence.generated),
+    };
     Event::Token {
         request: sequence.id,
         token: letter.into(),
