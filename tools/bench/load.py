@@ -117,7 +117,7 @@ async def offer(rate, seconds, slo, options, seed):
 
     async def one(priority, index):
         try:
-            times = await chat(PORT, piece(300, seed * 10_000 + index), options.tokens, priority=priority)
+            times = await chat(PORT, piece(300, seed * 10_000 + index), options.tokens, priority=priority, stream_interval=16)
             return priority, times[-1]
         except (Refused, OSError, IndexError):
             return priority, None
@@ -142,7 +142,7 @@ async def overload(options, _):
 
     async def limited(index):
         async with pool:
-            await chat(PORT, piece(300, 7000 + index), options.tokens)
+            await chat(PORT, piece(300, 7000 + index), options.tokens, stream_interval=16)
 
     await asyncio.gather(*(limited(index) for index in range(count)))
     capacity = count / (time.perf_counter() - begin)
