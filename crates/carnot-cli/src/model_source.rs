@@ -52,6 +52,8 @@ pub fn load(arguments: &ModelArguments, printer: &Printer) -> anyhow::Result<Loa
         printer,
     );
     options.kv_type = arguments.kv_type;
+    // A prompt that is run again, as a profile runs it, has to be computed again.
+    options.policy.prefix_cache = false;
     let engine = load_with(arguments.model.as_deref(), &options, printer)?;
     warnings.extend(engine.loaded().notes());
     Ok(Loaded { engine, warnings })
