@@ -27,7 +27,7 @@ use crate::scheduler::{Account, Chunk, Dropped, Job, Policy, Scheduler};
 use crate::{Error, Sampler, StreamDecoder};
 
 /// How an engine is set up.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct EngineOptions {
     /// Workers, the caller included.
     pub threads: usize,
