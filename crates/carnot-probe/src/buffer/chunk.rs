@@ -9,18 +9,18 @@
 
 use std::mem::MaybeUninit;
 
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 use loom::cell::UnsafeCell;
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 use loom::sync::atomic::{AtomicUsize, Ordering};
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The part of loom's cell that is used here.
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 impl<T> UnsafeCell<T> {
     const fn new(value: T) -> Self {
         Self(std::cell::UnsafeCell::new(value))
@@ -49,7 +49,7 @@ unsafe impl<T: Send, const N: usize> Sync for Chunk<T, N> {}
 unsafe impl<T: Send, const N: usize> Send for Chunk<T, N> {}
 
 impl<T: Copy, const N: usize> Chunk<T, N> {
-    #[cfg(not(loom))]
+    #[cfg(not(all(test, loom)))]
     pub fn new(track: u32) -> Self {
         Self {
             track,
@@ -58,7 +58,7 @@ impl<T: Copy, const N: usize> Chunk<T, N> {
         }
     }
 
-    #[cfg(loom)]
+    #[cfg(all(test, loom))]
     pub fn new(track: u32) -> Self {
         Self {
             track,
