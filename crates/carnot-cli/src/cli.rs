@@ -61,7 +61,7 @@ pub struct ModelArguments {
     #[arg(long, env = "CARNOT_CONTEXT", default_value_t = 8192, value_parser = positive)]
     pub context: usize,
 
-    /// How keys and values are stored: f16, or q8_0 in little more than half the memory
+    /// How keys and values are stored: `f16`, or `q8_0` in little more than half the memory
     #[arg(long, env = "CARNOT_KV_TYPE", value_name = "TYPE", default_value = "f16", value_parser = kv_type)]
     pub kv_type: KvType,
     /// Force the kernels of an instruction set: scalar, avx2, avx-vnni, avx-512-vnni [default: the best]
@@ -96,7 +96,7 @@ pub struct ServeArguments {
     /// Bytes that they may take instead, such as 4GiB or 500MB
     #[arg(long, value_name = "SIZE", value_parser = bytes, conflicts_with = "cache_tokens")]
     pub cache_memory: Option<u64>,
-    /// How keys and values are stored: f16, or q8_0 in little more than half the memory
+    /// How keys and values are stored: `f16`, or `q8_0` in little more than half the memory
     #[arg(long, env = "CARNOT_KV_TYPE", value_name = "TYPE", default_value = "f16", value_parser = kv_type)]
     pub kv_type: KvType,
     /// Force the kernels of an instruction set: scalar, avx2, avx-vnni, avx-512-vnni [default: the best]
@@ -408,7 +408,7 @@ pub struct PerplexityArguments {
     /// Worker threads [default: the cores that this process may use]
     #[arg(short, long, env = "CARNOT_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// How keys and values are stored: f16, or q8_0 in little more than half the memory
+    /// How keys and values are stored: `f16`, or `q8_0` in little more than half the memory
     #[arg(long, env = "CARNOT_KV_TYPE", value_name = "TYPE", default_value = "f16", value_parser = kv_type)]
     pub kv_type: KvType,
     /// Force the kernels of an instruction set [default: the best]

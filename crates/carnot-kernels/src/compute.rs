@@ -378,9 +378,8 @@ impl Compute {
             let range = row * width..(row + 1) * width;
             if shape.dtype == KvType::Q8_0 {
                 // SAFETY: rows are tokens of different places, each visited by one worker.
-                return unsafe {
-                    target.write_codes(block, slot, &keys[range.clone()], &values[range])
-                };
+                unsafe { target.write_codes(block, slot, &keys[range.clone()], &values[range]) };
+                return;
             }
             HALVES.with_borrow_mut(|halves| {
                 halves.resize(2 * width, 0);

@@ -374,7 +374,8 @@ unsafe fn add_rows<S: Simd, K: Stored, const ROWS: usize, const VECTORS: usize>(
             for (vector, scales) in scales.iter_mut().enumerate() {
                 *scales = K::value_scales::<S>(value, blocks.head_dim, d + vector * LANES);
             }
-            for position in 0..KV_BLOCK {
+            let mut position = 0;
+            while position < KV_BLOCK {
                 let line = position * blocks.head_dim + d;
                 prefetch(
                     ahead.add(line * K::BYTES).cast(),
@@ -391,6 +392,7 @@ unsafe fn add_rows<S: Simd, K: Stored, const ROWS: usize, const VECTORS: usize>(
                         acc[vector] = S::fma(values[vector], weight, acc[vector]);
                     }
                 }
+                position += 1;
             }
         }
         for (row, acc) in acc.into_iter().enumerate() {

@@ -15,12 +15,12 @@ use crate::{embedded, instruction_sets};
 const NOW: Duration = Duration::ZERO;
 const PROMPT: &str = "def read_lines(path):\n";
 
-fn engine_with(options: EngineOptions) -> LlmEngine {
-    LlmEngine::load(embedded(), &options, |_, _| ()).unwrap()
+fn engine_with(options: &EngineOptions) -> LlmEngine {
+    LlmEngine::load(embedded(), options, |_, _| ()).unwrap()
 }
 
 fn engine() -> LlmEngine {
-    engine_with(EngineOptions {
+    engine_with(&EngineOptions {
         threads: 2,
         context: 256,
         policy: chunks_of(8),
@@ -110,7 +110,7 @@ fn greedy_text_is_the_same_with_all_instructions_and_threads() {
     let texts = instruction_sets().flat_map(|set| [1, 3].map(|threads| (set, threads)));
     let texts: Vec<String> = texts
         .map(|(set, threads)| {
-            let mut engine = engine_with(EngineOptions {
+            let mut engine = engine_with(&EngineOptions {
                 threads,
                 instruction_set: Some(set),
                 ..EngineOptions::default()
@@ -147,7 +147,7 @@ fn a_request_tells_its_whole_story() {
 #[test]
 fn chunks_of_prefill_do_not_change_the_text() {
     let of = |max_prompt_tokens| {
-        let mut engine = engine_with(EngineOptions {
+        let mut engine = engine_with(&EngineOptions {
             policy: chunks_of(max_prompt_tokens),
             ..EngineOptions::default()
         });
@@ -232,7 +232,7 @@ fn nothing_asked_is_nothing_generated() {
 
 #[test]
 fn a_sequence_ends_where_its_context_does() {
-    let mut engine = engine_with(EngineOptions {
+    let mut engine = engine_with(&EngineOptions {
         context: 20,
         ..EngineOptions::default()
     });
@@ -361,7 +361,7 @@ fn bad_requests_are_refused_and_the_engine_goes_on() {
 
 #[test]
 fn an_engine_without_work_does_nothing() {
-    let mut engine = engine_with(EngineOptions {
+    let mut engine = engine_with(&EngineOptions {
         instruction_set: Some(InstructionSet::Scalar),
         ..EngineOptions::default()
     });

@@ -116,7 +116,7 @@ fn choice_of(
     let logprobs = wants.then(|| logprobs(plan, tokens));
     match plan.kind {
         Kind::Chat => {
-            let (message, has_calls) = message(plan, text);
+            let (message, has_calls) = message(plan, &text);
             json!({
                 "index": index,
                 "message": message,
@@ -134,12 +134,12 @@ fn choice_of(
 }
 
 /// The message that a text is, and whether it calls tools.
-fn message(plan: &Plan, text: String) -> (Value, bool) {
+fn message(plan: &Plan, text: &str) -> (Value, bool) {
     if !plan.has_tools {
         return (json!({ "role": "assistant", "content": text }), false);
     }
     let mut reader = ToolCalls::default();
-    let pieces = reader.push(&text).into_iter().chain(reader.finish());
+    let pieces = reader.push(text).into_iter().chain(reader.finish());
     let (mut text, mut calls) = (String::new(), Vec::new());
     for piece in pieces {
         match piece {

@@ -46,7 +46,7 @@ impl Stored for F16 {
     #[inline(always)]
     unsafe fn key<S: Simd>(block: *const u8, d: usize, _: S::F) -> S::F {
         // SAFETY: as the caller promises.
-        unsafe { S::load_f16(block.cast::<u16>().add(d * KV_BLOCK)) }
+        unsafe { S::load_f16(block.add(2 * d * KV_BLOCK).cast()) }
     }
 
     #[inline(always)]
@@ -57,7 +57,7 @@ impl Stored for F16 {
     #[inline(always)]
     unsafe fn value<S: Simd>(block: *const u8, at: usize, _: f32) -> S::F {
         // SAFETY: as the caller promises.
-        unsafe { S::load_f16(block.cast::<u16>().add(at)) }
+        unsafe { S::load_f16(block.add(2 * at).cast()) }
     }
 }
 
