@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use carnot_analyze::{Accounting, RunInfo, analyze};
-use carnot_record::MachineProfile;
+use carnot_record::{MachineProfile, Site, Span, SpanKind, Trace};
 use carnot_server::LossGauges;
 
 use crate::capture::trace_of;
@@ -12,6 +12,8 @@ use crate::capture::trace_of;
 /// How long the probe is off, and on.
 const PAUSE: Duration = Duration::from_secs(9);
 const WINDOW: Duration = Duration::from_secs(1);
+/// As long it is on at most, where a step takes longer than the window.
+const LONGEST_WINDOW: Duration = Duration::from_secs(8);
 /// Losses that are told by name; the rest together.
 const NAMED: usize = 8;
 
@@ -30,15 +32,20 @@ pub fn watch(
         carnot_probe::enable();
         let cost = carnot_probe::measure_cost();
         carnot_probe::disable();
+        let mut window = WINDOW;
         loop {
             carnot_probe::drain();
             carnot_probe::enable();
-            thread::sleep(WINDOW);
+            thread::sleep(window);
             carnot_probe::disable();
             let trace = trace_of(&carnot_probe::drain(), &cost);
-            let total = analyze(&trace, &machine, &run).total;
-            if total.wall_ns > 0 {
+            let was_busy = !trace.spans.is_empty();
+            if let Some(steps) = whole_steps(trace) {
+                let total = analyze(&steps, &machine, &run).total;
                 gauges.set(&model, total.efficiency(), shares(&total));
+                window = WINDOW;
+            } else if was_busy {
+                window = LONGEST_WINDOW.min(2 * window);
             }
             thread::sleep(PAUSE);
         }
@@ -47,6 +54,19 @@ pub fn watch(
         .name("losses".to_owned())
         .spawn(work)
         .map(drop)
+}
+
+/// Only steps that began and ended while the probe was on count: they are made the phases that the analysis goes through.
+fn whole_steps(mut trace: Trace) -> Option<Trace> {
+    let steps = |site: &&mut Site| site.kind == SpanKind::Step;
+    trace
+        .sites
+        .iter_mut()
+        .filter(steps)
+        .for_each(|site| site.kind = SpanKind::Phase);
+    let is_step = |span: &Span| trace.sites[span.site as usize].kind == SpanKind::Phase;
+    // Without a phase the analysis would take whatever is outermost.
+    trace.spans.iter().any(is_step).then_some(trace)
 }
 
 /// The largest losses by name, and the rest.
