@@ -170,6 +170,8 @@ impl LlmEngine {
         };
         let drafter = options.draft_model.clone();
         let drafter = drafter.map(|file| Drafter::load(file, &tokenizer, compute(), room));
+        // One that does not fit is refused before the model, which takes longer, is loaded.
+        let drafter = drafter.transpose()?;
         let codec = Codec::new(Arc::clone(&tokenizer), file.chat_template()?, &info.name);
         let model = Model::load(file, compute(), room, progress)?;
         memory(
@@ -183,7 +185,7 @@ impl LlmEngine {
             info,
             scheduler,
             live: HashMap::new(),
-            drafter: drafter.transpose()?,
+            drafter,
             told_blocks: 0,
             sites: EngineSites {
                 step: site("step", Kind::Step),

@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::App;
-use crate::engine_thread::{Ending, EngineHandle, Update, updates};
-use crate::error::{ApiError, DRAINING, ENGINE_FAILED};
+use crate::engine_thread::{EngineHandle, updates};
+use crate::error::{ApiError, DRAINING};
 use crate::exposition::{OPEN_METRICS, PLAIN, is_open_metrics, plain};
 use crate::openai::{self, engine, parse};
 use crate::router::Body;
@@ -75,25 +75,14 @@ async fn one_token(app: &App, engine: &EngineHandle) -> Result<(), ApiError> {
     engine
         .ledger
         .admit(&settings.limits, &request.tenant, (1, 1), engine.now())?;
-    let (sender, mut updates) = updates();
+    let (sender, updates) = updates();
     engine
         .submit(request, (&"health".into(), 0), sender)
         .await?;
-    while let Some((_, update)) = updates.recv().await {
-        if let Update::Finished(finished) = update {
-            return match finished.ending {
-                Ending::Stop | Ending::Length => Ok(()),
-                other => Err(ApiError::new(
-                    &ENGINE_FAILED,
-                    format!("it ended with {other:?}"),
-                )),
-            };
-        }
+    for choice in openai::gather(1, updates).await? {
+        openai::reason(&choice.finished.ending)?;
     }
-    Err(ApiError::new(
-        &ENGINE_FAILED,
-        "the engine's thread has ended",
-    ))
+    Ok(())
 }
 
 /// What runs here.

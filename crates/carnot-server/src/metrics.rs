@@ -73,18 +73,19 @@ pub struct LossGauges(Metrics);
 impl LossGauges {
     /// Of the time that the steps of `model` took, `efficiency` was needed; the rest went into `losses`, each with its share.
     pub fn set(&self, model: &str, efficiency: f64, losses: Vec<(String, f64)>) {
+        let labels = |loss: &str| vec![("model", model.to_owned()), ("loss", loss.to_owned())];
         let label = vec![("model", model.to_owned())];
         self.0.efficiency.get_or_create(&label).set(efficiency);
-        // What was not seen this time is not there any more.
-        self.0.losses.clear();
-        for (loss, share) in &losses {
-            let labels = vec![("model", model.to_owned()), ("loss", loss.clone())];
-            self.0.losses.get_or_create(&labels).set(*share);
-        }
-        let measured = Measured { efficiency, losses };
         let all = self.0.measured.lock();
         let mut all = all.unwrap_or_else(PoisonError::into_inner);
-        all.insert(model.to_owned(), measured);
+        // What was not seen this time is not there any more.
+        for (loss, _) in all.remove(model).unwrap_or_default().losses {
+            self.0.losses.remove(&labels(&loss));
+        }
+        for (loss, share) in &losses {
+            self.0.losses.get_or_create(&labels(loss)).set(*share);
+        }
+        all.insert(model.to_owned(), Measured { efficiency, losses });
     }
 }
 

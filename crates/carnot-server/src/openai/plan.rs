@@ -32,7 +32,7 @@ pub(crate) enum Kind {
 
 /// How a stream is told.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Streaming {
+pub(crate) struct StreamForm {
     pub include_usage: bool,
     /// Whether it says how far the prompt is.
     pub progress: bool,
@@ -42,7 +42,7 @@ pub(crate) struct Streaming {
     pub pace: Duration,
 }
 
-impl Streaming {
+impl StreamForm {
     fn new(common: &Common) -> Result<Self, ApiError> {
         let pace = match common.tokens_per_second {
             None => Duration::ZERO,
@@ -78,7 +78,7 @@ pub(crate) struct Plan {
     /// Choices of each prompt.
     pub choices: usize,
     pub stream: bool,
-    pub streaming: Streaming,
+    pub streaming: StreamForm,
     /// Whether the prompt's text comes before the choice's.
     pub echo: bool,
     /// Whether there are tools that the model may call.
@@ -105,7 +105,7 @@ impl Plan {
         let choices = within("n", common.n.unwrap_or(1), 1, MOST_CHOICES)?;
         let logprobs = prompts.logprobs;
         within("logprobs", logprobs.unwrap_or(0), 0, MOST_LOGPROBS)?;
-        let streaming = Streaming::new(&common)?;
+        let streaming = StreamForm::new(&common)?;
         let stream = common.stream.unwrap_or(false);
         let context = engine.model.context_length;
         let template = template(common, tenant, logprobs)?;

@@ -126,7 +126,11 @@ impl Streaming {
             } => {
                 if let Some(told) = told {
                     let told = logprobs(&self.plan, &[(token, *told)]);
-                    return self.push_text(index, &text, Some(&told));
+                    if !self.plan.has_tools {
+                        return self.push_text(index, &text, Some(&told));
+                    }
+                    // The text may be a part of a call, and comes when that is known.
+                    self.push_text(index, "", Some(&told));
                 }
                 let (together, tokens) = &mut self.together[index];
                 *together += &text;

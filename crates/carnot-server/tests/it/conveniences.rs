@@ -156,31 +156,35 @@ fn calls_of_tools_are_told_as_calls() {
     assert_eq!(choice["message"]["content"], "I look.");
     assert_eq!(choice["message"]["tool_calls"][0]["function"], function);
     request["stream"] = true.into();
-    let mut reading = world
-        .client
-        .send("POST", "/v1/chat/completions", &request.to_string());
-    assert_eq!(reading.head().0, 200);
-    let events = reading.events();
-    let events: Vec<Value> = events
-        .iter()
-        .filter_map(|event| serde_json::from_str(event).ok())
-        .collect();
-    let deltas = || events.iter().map(|event| &event["choices"][0]["delta"]);
-    let text: String = deltas()
-        .filter_map(|delta| delta["content"].as_str())
-        .collect();
-    assert_eq!(text, "I look.");
-    let calls: Vec<&Value> = deltas()
-        .filter_map(|delta| delta["tool_calls"].get(0))
-        .collect();
-    assert_eq!(
-        (calls.len(), &calls[0]["function"], &calls[0]["index"]),
-        (1, &function, &json!(0))
-    );
-    assert_eq!(
-        events.last().unwrap()["choices"][0]["finish_reason"],
-        "tool_calls"
-    );
+    // Likelihoods are told token by token, which must not hide a call.
+    for logprobs in [false, true] {
+        request["logprobs"] = logprobs.into();
+        let mut reading = world
+            .client
+            .send("POST", "/v1/chat/completions", &request.to_string());
+        assert_eq!(reading.head().0, 200);
+        let events = reading.events();
+        let events: Vec<Value> = events
+            .iter()
+            .filter_map(|event| serde_json::from_str(event).ok())
+            .collect();
+        let deltas = || events.iter().map(|event| &event["choices"][0]["delta"]);
+        let text: String = deltas()
+            .filter_map(|delta| delta["content"].as_str())
+            .collect();
+        assert_eq!(text, "I look.");
+        let calls: Vec<&Value> = deltas()
+            .filter_map(|delta| delta["tool_calls"].get(0))
+            .collect();
+        assert_eq!(
+            (calls.len(), &calls[0]["function"], &calls[0]["index"]),
+            (1, &function, &json!(0))
+        );
+        assert_eq!(
+            events.last().unwrap()["choices"][0]["finish_reason"],
+            "tool_calls"
+        );
+    }
     request["tool_choice"] = "none".into();
     request["stream"] = false.into();
     let answer = world.client.post("/v1/chat/completions", &request).json();
