@@ -1,0 +1,17 @@
+//! Comparisons that can gate a merge, and load that tells the truth of a server.
+//!
+//! ```text
+//! load         requests to a server when they are due, and what its clients saw
+//! process      a command, once: its time, its processor time, its memory
+//! comparison   pairs of runs in, a verdict out, and when to stop
+//! signed_rank  by how much one of a pair is larger, with an interval that assumes nothing of how noise is distributed
+//! ```
+
+mod comparison;
+pub mod load;
+mod process;
+mod signed_rank;
+
+pub use comparison::{Comparison, LOOKS, Verdict, compare};
+pub use process::{Failure, Run, run};
+pub use signed_rank::{Shift, shift};

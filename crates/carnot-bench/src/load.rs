@@ -1,0 +1,189 @@
+//! Load on a server that speaks OpenAI's interface, ours or not, and what its clients saw.
+//!
+//! ```text
+//! arrivals   when requests are due          pacer (a thread) ── at its time ──▶ a task each: client ── events ──▶ Answer
+//! client     a request and its stream                                                                        │
+//! prompts    what is asked where nobody says what
+//! figures    latencies from the due time, and how late the client itself was ◀───────────────────────────────┘
+//! ```
+//!
+//! **A request counts from when it was due**, not from when it was sent: a generator that waits for a slow server, and then counts from when it
+//! got around to asking, leaves out just the delays that its users would have had (coordinated omission: Tene, 2013). The other view,
+//! from the time of sending, is told beside. Where the generator was late itself its figures say more of it than of the server, and the run is void.
+
+mod arrivals;
+mod client;
+mod figures;
+mod prompts;
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::mpsc;
+
+pub use arrivals::Arrivals;
+pub use client::{Answer, Endpoint, Failure, Target};
+pub use figures::{Figures, Latencies, Objectives, Void};
+pub use prompts::prompts;
+
+use client::Connections;
+
+/// Threads that read answers.
+const READERS: usize = 1;
+
+/// What is asked, and when.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// Whom.
+    pub target: Target,
+    /// When.
+    pub arrivals: Arrivals,
+    /// For how long requests come.
+    pub duration: Duration,
+    /// What they are, one after another and again from the first.
+    pub prompts: Vec<String>,
+    /// Tokens that each asks for.
+    pub tokens: usize,
+    /// Of the arrivals.
+    pub seed: u64,
+}
+
+/// A load that cannot be put on a server.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No threads.
+    #[error("starting the threads that read answers: {0}")]
+    Threads(#[from] std::io::Error),
+    /// The server does not answer even one request.
+    #[error("{url}: {failure}")]
+    Unreachable {
+        /// Where it was looked for.
+        url: String,
+        /// What came instead of an answer.
+        failure: Failure,
+    },
+}
+
+/// A run of a load.
+#[derive(Debug)]
+pub struct Run {
+    /// What became of each request, in the order in which they were due.
+    pub answers: Vec<Answer>,
+    /// From the first due time to the last end.
+    pub wall: Duration,
+    /// Share of one core that this process used meanwhile; `None` where the system does not tell.
+    pub cores: Option<f64>,
+}
+
+/// Puts `load` on its server; `progress(done)` is called as answers come.
+///
+/// # Errors
+/// If a first request, which is not counted, is not answered.
+pub fn put(load: &Load, mut progress: impl FnMut(usize)) -> Result<Run, Error> {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(READERS)
+        .enable_all()
+        .build()?;
+    let connections = Arc::new(Connections::new(load.target.clone()));
+    let prompt = load.prompts.first().cloned().unwrap_or_default();
+    let first = runtime.block_on(client::ask(
+        &connections,
+        &prompt,
+        load.tokens.min(2),
+        Instant::now(),
+    ));
+    if let Err(failure) = first.outcome {
+        let url = load.target.to_string();
+        return Err(Error::Unreachable { url, failure });
+    }
+    let used = processor_seconds();
+    let begin = Instant::now() + Duration::from_millis(20);
+    let (sender, mut answers) = mpsc::unbounded_channel();
+    let pacer = {
+        let (load, handle, connections) = (
+            load.clone(),
+            runtime.handle().clone(),
+            Arc::clone(&connections),
+        );
+        thread::spawn(move || pace(&load, begin, &handle, &connections, &sender))
+    };
+    let mut told = Vec::new();
+    while let Some(answer) = runtime.block_on(answers.recv()) {
+        told.push(answer);
+        progress(told.len());
+    }
+    // It ends before its channel does.
+    let _ = pacer.join();
+    let wall = told
+        .iter()
+        .map(|answer: &Answer| answer.ended)
+        .max()
+        .map_or(Duration::ZERO, |end| end - begin);
+    told.sort_by_key(|answer| answer.due);
+    let cores = used
+        .zip(processor_seconds())
+        .map(|(before, after)| (after - before) / wall.as_secs_f64().max(1e-9));
+    Ok(Run {
+        answers: told,
+        wall,
+        cores,
+    })
+}
+
+/// Sends requests when they are due, or, of so many clients, when the one before is answered.
+fn pace(
+    load: &Load,
+    begin: Instant,
+    handle: &Handle,
+    connections: &Arc<Connections>,
+    answers: &mpsc::UnboundedSender<Answer>,
+) {
+    let prompts = load.prompts.clone();
+    let prompt = move |index: usize| prompts[index % prompts.len().max(1)].clone();
+    if let Arrivals::Closed { clients } = load.arrivals {
+        let end = begin + load.duration;
+        for first in 0..clients {
+            let (connections, answers) = (Arc::clone(connections), answers.clone());
+            let (prompt, tokens) = (prompt.clone(), load.tokens);
+            handle.spawn(async move {
+                let mut index = first;
+                while Instant::now() < end {
+                    let answer =
+                        client::ask(&connections, &prompt(index), tokens, Instant::now()).await;
+                    index += clients;
+                    if answers.send(answer).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        return;
+    }
+    for (index, offset) in load
+        .arrivals
+        .offsets(load.seed)
+        .take_while(|offset| *offset < load.duration)
+        .enumerate()
+    {
+        let due = begin + offset;
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        let (connections, answers) = (Arc::clone(connections), answers.clone());
+        let (prompt, tokens) = (prompt(index), load.tokens);
+        handle.spawn(async move {
+            let answer = client::ask(&connections, &prompt, tokens, due).await;
+            // Nobody listens any more only when the run is over.
+            let _ = answers.send(answer);
+        });
+    }
+}
+
+/// Seconds of processors that this process has used.
+fn processor_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |index: usize| fields.get(index)?.parse::<f64>().ok();
+    // Hundredths of a second on every Linux that is in use.
+    Some((ticks(11)? + ticks(12)?) / 100.0)
+}

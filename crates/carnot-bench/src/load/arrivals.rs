@@ -1,0 +1,149 @@
+//! When requests come.
+
+use std::time::Duration;
+
+/// A process of arrivals.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Arrivals {
+    /// So many clients, each of which asks again when it is answered. What a slow server is spared is not seen: use it for throughput.
+    Closed {
+        /// Clients.
+        clients: usize,
+    },
+    /// One every so often.
+    Constant {
+        /// Requests a second.
+        rate: f64,
+    },
+    /// As from many people who know nothing of each other: exponential times between them, or, with another burstiness, gamma distributed ones.
+    Random {
+        /// Requests a second, on average.
+        rate: f64,
+        /// The squared coefficient of variation of the times between: 1 for a Poisson process, more for bursts.
+        burstiness: f64,
+    },
+}
+
+impl Arrivals {
+    /// When requests are due after the beginning, in order and without end; none of a closed loop. The same seed gives the same times.
+    pub fn offsets(self, seed: u64) -> Box<dyn Iterator<Item = Duration>> {
+        let mut dice = Dice(seed);
+        let (rate, mut gap): (f64, Box<dyn FnMut() -> f64>) = match self {
+            Self::Closed { .. } => return Box::new(std::iter::empty()),
+            Self::Constant { rate } => (rate, Box::new(|| 1.0)),
+            Self::Random { rate, burstiness } => (
+                rate,
+                Box::new(move || dice.gamma(1.0 / burstiness) * burstiness),
+            ),
+        };
+        // A constant rate begins at once; chance is as likely to be between two requests.
+        let mut at = if matches!(self, Self::Constant { .. }) {
+            0.0
+        } else {
+            gap() / rate
+        };
+        Box::new(std::iter::from_fn(move || {
+            let due = Duration::try_from_secs_f64(at).ok()?;
+            at += gap() / rate;
+            Some(due)
+        }))
+    }
+}
+
+/// Numbers that look like chance (splitmix64: Steele, Lea and Flood, 2014).
+pub(super) struct Dice(pub u64);
+
+impl Dice {
+    /// In 0..1, never 0.
+    pub fn uniform(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64 + f64::EPSILON / 4.0
+    }
+
+    fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * self.uniform().ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.uniform()).cos()
+    }
+
+    /// Of a gamma distribution of `shape` and scale 1 (Marsaglia and Tsang, 2000).
+    fn gamma(&mut self, shape: f64) -> f64 {
+        if shape < 1.0 {
+            return self.gamma(shape + 1.0) * self.uniform().powf(1.0 / shape);
+        }
+        let d = shape - 1.0 / 3.0;
+        let c = 1.0 / (9.0 * d).sqrt();
+        loop {
+            let x = self.normal();
+            let v = (1.0 + c * x).powi(3);
+            if v > 0.0 && self.uniform().ln() < 0.5 * x * x + d - d * v + d * v.ln() {
+                return d * v;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gaps(arrivals: Arrivals, count: usize) -> Vec<f64> {
+        let due: Vec<f64> = arrivals
+            .offsets(1)
+            .take(count + 1)
+            .map(|due| due.as_secs_f64())
+            .collect();
+        due.windows(2).map(|pair| pair[1] - pair[0]).collect()
+    }
+
+    #[test]
+    fn a_constant_rate_is_even() {
+        let due: Vec<Duration> = Arrivals::Constant { rate: 4.0 }
+            .offsets(0)
+            .take(3)
+            .collect();
+        assert_eq!(due, [0, 250, 500].map(Duration::from_millis));
+    }
+
+    #[test]
+    fn chance_has_the_rate_and_the_variation_that_were_asked_for() {
+        for burstiness in [0.25, 1.0, 4.0] {
+            let gaps = gaps(
+                Arrivals::Random {
+                    rate: 50.0,
+                    burstiness,
+                },
+                40_000,
+            );
+            let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+            let variance =
+                gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
+            // Four standard errors of the mean; those of the variance depend on the fourth moment.
+            assert!(
+                (mean * 50.0 - 1.0).abs() < 4.0 * (burstiness / 40_000.0).sqrt(),
+                "{mean}"
+            );
+            assert!(
+                (variance / mean.powi(2) / burstiness - 1.0).abs() < 0.15,
+                "{variance} of {burstiness}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_seed_decides() {
+        let of = |seed| {
+            Arrivals::Random {
+                rate: 1.0,
+                burstiness: 1.0,
+            }
+            .offsets(seed)
+            .take(5)
+            .collect::<Vec<_>>()
+        };
+        assert_eq!(of(1), of(1));
+        assert_ne!(of(1), of(2));
+    }
+}
