@@ -1,14 +1,15 @@
-"""Serving side by side: chats that share a beginning, all at once, against `carnot serve` and llama-cpp-python's server.
+"""Serving side by side: chats that share a beginning, all at once, against `carnot serve`, llama-cpp-python's server and llama-server.
 
     pip install 'llama-cpp-python[server]==0.3.36'
     cargo build --release
-    python tools/bench/serve.py MODEL.gguf [--chats 16] [--shared 4000] [--own 600] [--tokens 64] [--rounds 5]
+    python tools/bench/serve.py MODEL.gguf [--chats 16] [--shared 4000] [--own 600] [--tokens 64] [--rounds 5] [--llama-server PATH]
 
-Each round starts both servers anew, one after the other and in turns, so that nothing is cached; sends one short request off the clock; then all
+Each round starts the servers anew, one after the other and in turns, so that nothing is cached; sends one short request off the clock; then all
 chats at once, each with the same beginning and an end of its own (characters of models/text/validation.txt). Counted are output tokens a
 second, all together, from the first request to the last token; and the median time to the first token. The ratio is Carnot's tokens a second
 over the other's in the same round. Both read the same file with as many threads; temperature 0, no end of text. llama-cpp-python's server
-has one sequence at a time and keeps the last one's prefix.
+has one sequence at a time and keeps the last one's prefix. llama-server, of the same llama.cpp (it comes with llama-cpp-python's source: `cmake
+--build … --target llama-server`), has a slot for each chat, one cache for all slots, and its prompt cache on, as it is by default.
 """
 import argparse
 import asyncio
@@ -33,7 +34,15 @@ def servers(options):
         "--n_threads_batch", threads, "--n_ctx", context, "--interrupt_requests", "False", "--flash_attn", "True",
         "--logits_all", "False",
     ]
-    return {"carnot": (carnot, 18080), "llama-cpp-python": (llama, 18081)}
+    told = {"carnot": (carnot, 18080), "llama-cpp-python": (llama, 18081)}
+    if options.llama_server:
+        room = str(options.chats * 1536)
+        server = [
+            options.llama_server, "--model", options.model, "--port", "18082", "--threads", threads, "--threads-batch", threads,
+            "--parallel", str(options.chats), "--kv-unified", "--ctx-size", room, "--flash-attn", "on",
+        ]
+        told["llama-server"] = (server, 18082)
+    return {name: told[name] for name in told if name not in options.without}
 
 
 async def measure(port, prompts, tokens):
@@ -67,20 +76,26 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--context", type=int, default=8192)
+    parser.add_argument("--llama-server", help="the program")
+    parser.add_argument("--without", action="append", default=[], choices=["llama-cpp-python", "llama-server"], help="leave one out")
     options = parser.parse_args()
     text = TEXT.read_text()
     shared, rest = text[: options.shared], text[options.shared :]
     prompts = [shared + rest[index * options.own : (index + 1) * options.own] for index in range(options.chats)]
-    ratios, names = [], list(servers(options))
+    names = list(servers(options))
+    ratios = {name: [] for name in names if name != "carnot"}
     for index in range(options.rounds):
         results = {}
-        for name in names[index % 2 :] + names[: index % 2]:
+        turn = index % len(names)
+        for name in names[turn:] + names[:turn]:
             command, port = servers(options)[name]
             results[name] = run(command, port, prompts, options.tokens)
-        ratios.append(results["carnot"][0] / results["llama-cpp-python"][0])
-        told = ", ".join(f"{name} {rate:.1f} tok/s, first token {first:.2f} s" for name, (rate, first) in results.items())
-        print(f"round {index + 1}: {told}; ratio {ratios[-1]:.2f}", flush=True)
-    print(f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) in {len(ratios)} rounds")
+        for name, of in ratios.items():
+            of.append(results["carnot"][0] / results[name][0])
+        told = ", ".join(f"{name} {rate:.1f} tok/s, first token {first:.2f} s" for name, (rate, first) in sorted(results.items()))
+        print(f"round {index + 1}: {told}", flush=True)
+    for name, of in ratios.items():
+        print(f"carnot over {name}: {statistics.median(of):.2f} ({min(of):.2f} to {max(of):.2f}) in {len(of)} rounds")
 
 
 main()

@@ -80,7 +80,9 @@ pub enum FinishReason {
     /// Its deadline came.
     TimedOut,
     /// Its grammar could not be followed further.
-    Failed,
+    OutOfGrammar,
+    /// What the engine does for it alone panicked.
+    Panicked,
 }
 
 impl FinishReason {
@@ -91,7 +93,7 @@ impl FinishReason {
             Self::Length => "length",
             Self::Cancelled => "cancelled",
             Self::TimedOut => "timeout",
-            Self::Failed => "failed",
+            Self::OutOfGrammar | Self::Panicked => "failed",
         }
     }
 }

@@ -481,9 +481,27 @@ impl Compute {
 
     /// Index of the largest value; 0 of none.
     pub fn arg_max(&self, x: &[f32]) -> usize {
-        // SAFETY: the table was chosen for this processor.
-        let largest = unsafe { (self.table.largest)(x) };
+        let largest = self.largest(x);
         x.iter().position(|&value| value >= largest).unwrap_or(0)
+    }
+
+    /// The largest value; negative infinity of none.
+    pub fn largest(&self, x: &[f32]) -> f32 {
+        // SAFETY: the table was chosen for this processor.
+        unsafe { (self.table.largest)(x) }
+    }
+
+    /// `out = e^((x − largest) · factor)`; returns the sum. Nothing is less than e⁻⁸⁷, about 1.6e-38, not even of negative infinity.
+    ///
+    /// # Panics
+    /// If the slices are not of one length.
+    pub fn exp_scaled(&self, x: &[f32], largest: f32, factor: f32, out: &mut [f32]) -> f32 {
+        out.copy_from_slice(x);
+        // SAFETY: the table was chosen for this processor.
+        unsafe {
+            (self.table.scale)(out, factor);
+            (self.table.exp_minus)(out, largest * factor)
+        }
     }
 
     /// Turns logits into probabilities in place; returns the natural logarithm of the sum of exponentials.

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use carnot_kernels::kv::BLOCK_TOKENS;
 
+use crate::faults;
+
 /// All blocks of a cache.
 #[derive(Debug)]
 pub struct BlockPool {
@@ -119,6 +121,9 @@ impl BlockTable {
     /// Covers `tokens` tokens with blocks of `pool`, or changes nothing and says how many it lacks.
     pub fn grow(&mut self, pool: &BlockPool, tokens: usize) -> Result<(), usize> {
         let missing = self.missing(tokens);
+        if missing > 0 && faults::denies("allocate") {
+            return Err(missing);
+        }
         let lacking = missing.saturating_sub(pool.free_blocks());
         if lacking > 0 {
             return Err(lacking);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use carnot_engine::{
@@ -22,9 +22,11 @@ use crate::forward::{Batch, BatchSpan, KvRoom, Model};
 use crate::head_padding::cached_shape;
 use crate::memory_need::{MemoryNeed, StepSize};
 use crate::pooling::Pool;
-use crate::sampler::Rules;
+use crate::sampler::{Choice, Rules};
 use crate::scheduler::{Account, Chunk, Dropped, Job, Policy, Scheduler};
 use crate::{Error, Sampler, StreamDecoder};
+
+use self::draws::{Drawn, Stop};
 
 /// How an engine is set up.
 #[derive(Clone, Debug)]
@@ -85,7 +87,8 @@ fn tokens_in(bytes: u64, config: &ModelConfig, kv_type: KvType) -> usize {
 /// What the engine knows of a request beside what the scheduler does.
 struct Live {
     request: TextRequest,
-    sampler: Sampler,
+    /// Locked by the worker that draws.
+    sampler: Mutex<Sampler>,
     decoder: StreamDecoder,
     /// Where a vector is asked for instead of a text.
     pool: Option<Pool>,
@@ -123,6 +126,7 @@ impl LlmEngine {
         options: &EngineOptions,
         progress: impl FnMut(usize, usize),
     ) -> Result<Self, Error> {
+        faults::arm_from_environment();
         let config = file.config().clone();
         let context = options.context.clamp(1, config.context_length.max(1));
         let cache_tokens = match options.cache {
@@ -318,58 +322,51 @@ impl LlmEngine {
         true
     }
 
-    /// Samples the tokens after a chunk: one, and another after each token of the draft that was drawn too.
-    fn sample(
+    /// Tells the tokens that were drawn after a chunk; returns how many, and why the sequence ends if it does.
+    fn tell(
         &mut self,
         chunk: &Chunk,
-        first_row: usize,
+        drawn: Drawn,
         events: &mut Vec<Event>,
     ) -> (usize, Option<FinishReason>) {
-        let mut drawn = 0;
-        loop {
-            let ended = self.generate(chunk.id, first_row + drawn, events);
-            let last = self.scheduler.tokens(chunk.id).last();
-            let is_right = last.is_some() && last == chunk.draft.get(drawn);
-            drawn += 1;
-            if ended.is_some() || !is_right {
-                return (drawn, ended);
+        let _detokenize = span(self.sites.detokenize);
+        let mut told = 0;
+        for choice in drawn.choices {
+            if told > 0 {
+                self.scheduler.confirm(chunk.id);
             }
-            self.scheduler.confirm(chunk.id);
+            told += 1;
+            let ended = self.tell_token(chunk.id, choice, events);
+            if ended.is_some() {
+                return (told, ended);
+            }
         }
+        let why_not_more = match drawn.stop {
+            Stop::Wanted => None,
+            Stop::NothingWanted => Some(FinishReason::Length),
+            Stop::OutOfGrammar => Some(FinishReason::OutOfGrammar),
+            Stop::Panicked => Some(FinishReason::Panicked),
+        };
+        (told, why_not_more)
     }
 
-    /// Samples a token from the `row`-th logits, tells it, and says why the sequence ends if it does.
-    fn generate(
+    /// Tells a token, and says why the sequence ends if it does.
+    fn tell_token(
         &mut self,
         id: RequestId,
-        row: usize,
+        choice: Choice,
         events: &mut Vec<Event>,
     ) -> Option<FinishReason> {
-        let live = self.live.get_mut(&id).expect("what is planned is live");
-        if live.request.max_tokens == 0 {
-            return Some(FinishReason::Length);
-        }
-        let sampling = span(self.sites.sampling);
-        let choice = {
-            let (compute, logits) = self.model.compute_and_logits();
-            let vocabulary = self.info.vocabulary;
-            let logits = &mut logits[row * vocabulary..(row + 1) * vocabulary];
-            live.sampler.sample(compute, logits)
-        };
-        sampling.end();
-        let Ok(choice) = choice else {
-            return Some(FinishReason::Failed);
-        };
         let token = choice.token;
-        let _detokenize = span(self.sites.detokenize);
         let may_go_on = self.scheduler.push(id, token);
         faults::at("sampled");
-        let ended = live.sampler.ends(token);
+        let ended = choice.ends;
         let bytes = if ended {
             None
         } else {
             self.tokenizer.token_bytes(token)
         };
+        let live = self.live.get_mut(&id).expect("what is planned is live");
         let mut piece = live.decoder.push(&bytes.unwrap_or_default());
         if ended || choice.completes {
             piece.text += &live.decoder.finish();
@@ -462,8 +459,9 @@ impl TextEngine for LlmEngine {
             is_whole: request.embed == Some(Pooling::Mean),
         };
         let id = self.scheduler.submit(job, now);
+        let sampler = Sampler::new(self.rules(&request), &request.prompt);
         let live = Live {
-            sampler: Sampler::new(self.rules(&request), &request.prompt).guided(guide),
+            sampler: Mutex::new(sampler.guided(guide)),
             decoder: StreamDecoder::new(request.stop.clone()),
             pool: request.embed.map(Pool::new),
             request,
@@ -517,8 +515,10 @@ impl TextEngine for LlmEngine {
         }
         self.compute(&step.chunks);
         faults::at("computed");
-        // Of the logits, and of the first of the chunk's tokens.
-        let (mut row, mut first) = (0, 0);
+        let sampling = span(self.sites.sampling);
+        let mut drawn = draws::draw(&mut self.model, &self.live, &step.chunks).into_iter();
+        sampling.end();
+        let mut first = 0;
         for chunk in step.chunks {
             self.scheduler.computed(&chunk);
             if chunk.is_prefill {
@@ -543,12 +543,10 @@ impl TextEngine for LlmEngine {
                     tokens: prompt,
                 });
             }
-            let (tokens, ended) = self.sample(&chunk, row, events);
-            row += 1 + chunk.draft.len();
+            let drawn = drawn.next().expect("a chunk that samples was drawn for");
+            let (tokens, ended) = self.tell(&chunk, drawn, events);
             let generated = self.scheduler.generated(chunk.id);
-            if self.live[&chunk.id].request.max_tokens > 0 {
-                outcome.decode_tokens += tokens;
-            }
+            outcome.decode_tokens += tokens;
             if let Some(reason) = ended {
                 let account = self.scheduler.account(chunk.id);
                 self.scheduler.finish(chunk.id);
@@ -572,5 +570,6 @@ fn usage(prompt_tokens: usize, generated_tokens: usize, account: Account) -> Usa
     }
 }
 
+mod draws;
 #[cfg(test)]
 mod tests;

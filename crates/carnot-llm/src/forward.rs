@@ -17,6 +17,7 @@ use carnot_kernels::{
 use carnot_probe::SiteId;
 
 use crate::Error;
+use crate::angles::Angles;
 use crate::head_padding::{self, HeadPadding};
 use crate::instrument::{Recorder, Sites, Work};
 use crate::weights::{LayerWeights, Weights};
@@ -87,7 +88,7 @@ pub struct Model {
     weights: Weights,
     cache: Vec<KvLayer>,
     shape: KvShape,
-    frequencies: Vec<f32>,
+    angles: Angles,
     sites: Sites,
     recorder: Recorder,
     space: Workspace,
@@ -118,7 +119,7 @@ impl Model {
             cache: (0..config.layers)
                 .map(|_| KvLayer::new(shape, room.blocks))
                 .collect(),
-            frequencies: config.rope.frequencies(),
+            angles: Angles::new(config.rope.frequencies()),
             recorder: Recorder::new(compute.pool().threads()),
             space: Workspace::default(),
             padding: HeadPadding::of(&config),
@@ -234,17 +235,13 @@ impl Model {
     }
 
     /// Cosines and sines of every row's position.
-    fn angles(&self, spans: &[Span<'_>], space: &mut Workspace) {
-        space.cos.clear();
-        space.sin.clear();
-        for position in spans
-            .iter()
-            .flat_map(|span| span.position..span.position + span.tokens)
-        {
-            for frequency in &self.frequencies {
-                let (sin, cos) = (position as f32 * frequency).sin_cos();
-                space.cos.push(cos);
-                space.sin.push(sin);
+    fn angles(&mut self, spans: &[Span<'_>], space: &mut Workspace) {
+        let Workspace { cos, sin, .. } = space;
+        cos.clear();
+        sin.clear();
+        for span in spans {
+            for position in span.position..span.position + span.tokens {
+                self.angles.append(position, cos, sin);
             }
         }
     }
@@ -311,7 +308,7 @@ impl Model {
         let rotation = Rotation {
             cos: &space.cos,
             sin: &space.sin,
-            half: self.frequencies.len(),
+            half: self.angles.pairs(),
             interleaved: config.rope.style == RopeStyle::Interleaved,
         };
         let work = elementwise(space.q.len() + space.k.len(), 3);

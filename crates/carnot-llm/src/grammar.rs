@@ -129,11 +129,13 @@ impl Guide {
     /// Forbids the tokens that may not come next.
     pub fn restrict(&mut self, logits: &mut [f32]) -> Result<(), GuideFailed> {
         let mask = self.0.compute_mask_or_eos().map_err(|_| GuideFailed)?;
-        for (token, logit) in logits.iter_mut().enumerate() {
-            if token >= mask.len() || !mask.get(token) {
+        let (masked, beyond) = logits.split_at_mut(mask.len().min(logits.len()));
+        beyond.fill(f32::NEG_INFINITY);
+        mask.iter_unset_entries(|token| {
+            if let Some(logit) = masked.get_mut(token) {
                 *logit = f32::NEG_INFINITY;
             }
-        }
+        });
         Ok(())
     }
 

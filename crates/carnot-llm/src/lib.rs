@@ -13,6 +13,7 @@
 //!
 //! No socket, no environment, no wall clock: time is what the probe records.
 
+mod angles;
 mod blocks;
 mod codec;
 mod drafter;

@@ -1,7 +1,7 @@
 //! What loading a model takes from memory, computed from the file's header before anything large is allocated.
 //!
-//! Counted is what stays while the model is there: packed weights, keys and values of the whole context, the buffers of the largest
-//! step. The mapped file is not counted: its pages are clean copies of the disk, which the system drops when it needs the room.
+//! Counted is what stays while the model is there: packed weights, keys and values of the whole context, the angles of its positions,
+//! the buffers of the largest step. The mapped file is not counted: its pages are clean copies of the disk, which the system drops when it needs the room.
 
 use std::fmt;
 
@@ -42,7 +42,7 @@ pub struct MemoryNeed {
     pub kv_bytes: u64,
     /// Tokens that the key/value cache has room for: the context in whole blocks.
     pub kv_tokens: usize,
-    /// Activations and logits of the largest step.
+    /// Activations and logits of the largest step, and the angles of all positions.
     pub buffers_bytes: u64,
 }
 
@@ -150,7 +150,10 @@ fn buffers_bytes(config: &ModelConfig, size: StepSize) -> u64 {
     let row = (4 * singles + ACTIVATION_BYTES * activations) as u64;
     let logits = 4 * (config.vocabulary + config.hidden) as u64;
     let rows = size.rows.min(size.context) as u64;
+    let positions = size.context.min(config.context_length) as u64;
+    let angles = 4 * config.head_dim as u64;
     row.saturating_mul(rows)
+        .saturating_add(angles.saturating_mul(positions))
         .saturating_add(logits.saturating_mul(size.logit_rows as u64))
 }
 

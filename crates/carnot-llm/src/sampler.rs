@@ -7,6 +7,10 @@ use carnot_kernels::Compute;
 
 use crate::grammar::{Guide, GuideFailed};
 
+use self::draw::Draw;
+
+mod draw;
+
 /// How the tokens of a sequence are chosen.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
@@ -27,6 +31,8 @@ pub struct Rules {
 pub struct Choice {
     /// The token.
     pub token: u32,
+    /// Whether it ends the sequence.
+    pub ends: bool,
     /// If they were asked for: from the model's own logits.
     pub logprobs: Option<TokenLogprobs>,
     /// Whether it completes what the grammar asks for, so that nothing can follow.
@@ -48,7 +54,7 @@ pub struct Sampler {
     guide: Option<Guide>,
     seen: HashMap<u32, Seen>,
     drawn: u64,
-    candidates: Vec<(f32, u32)>,
+    draw: Draw,
 }
 
 impl Sampler {
@@ -64,7 +70,7 @@ impl Sampler {
             guide: None,
             seen,
             drawn: 0,
-            candidates: Vec::new(),
+            draw: Draw::default(),
         }
     }
 
@@ -73,17 +79,14 @@ impl Sampler {
         Self { guide, ..self }
     }
 
-    /// Whether a token ends the sequence.
-    pub fn ends(&self, token: u32) -> bool {
-        self.rules.ends.contains(&token)
-    }
-
     /// The next token; `logits` are changed by bias and penalties.
     ///
     /// # Errors
     /// If the grammar allows no token, or has used up its budget.
     pub fn sample(&mut self, compute: &Compute, logits: &mut [f32]) -> Result<Choice, GuideFailed> {
-        let likely = self.rules.logprobs.map(|top| Likely::of(logits, top));
+        let (rules, draw) = (&self.rules, &mut self.draw);
+        let likely = rules.logprobs;
+        let likely = likely.map(|top| Likely::of(compute, draw, logits, top));
         self.restrict(logits);
         self.penalize(logits);
         if let Some(guide) = &mut self.guide {
@@ -92,7 +95,8 @@ impl Sampler {
         let token = if self.sampling.temperature == 0.0 {
             compute.arg_max(logits) as u32
         } else {
-            self.draw(logits)
+            let uniform = uniform(self.sampling.seed, self.drawn);
+            self.draw.token(compute, &self.sampling, logits, uniform)
         };
         if has_penalties(&self.sampling) {
             self.seen.entry(token).or_default().generated += 1;
@@ -103,6 +107,7 @@ impl Sampler {
         }
         Ok(Choice {
             token,
+            ends: self.rules.ends.contains(&token),
             logprobs: likely.map(|likely| likely.with(token)),
             completes: self.guide.as_ref().is_some_and(Guide::is_over),
         })
@@ -145,108 +150,31 @@ impl Sampler {
             }
         }
     }
-
-    /// Keeps the tokens that top-k, top-p and min-p allow, and draws one in proportion to its probability.
-    fn draw(&mut self, logits: &[f32]) -> u32 {
-        let mut candidates = std::mem::take(&mut self.candidates);
-        candidates.clear();
-        candidates.extend(
-            (0..)
-                .zip(logits)
-                .filter(|(_, logit)| !logit.is_nan())
-                .map(|(token, &logit)| (logit, token)),
-        );
-        self.keep_top_k(&mut candidates);
-        let total = self.weigh(&mut candidates);
-        let kept = self.keep_likely(&candidates, total);
-        let token = pick(&candidates[..kept], uniform(self.sampling.seed, self.drawn));
-        self.candidates = candidates;
-        token
-    }
-
-    fn keep_top_k(&self, candidates: &mut Vec<(f32, u32)>) {
-        let k = self.sampling.top_k;
-        if k > 0 && k < candidates.len() {
-            candidates.select_nth_unstable_by(k - 1, likelier_first);
-            candidates.truncate(k);
-        }
-        if k > 0 || self.sampling.top_p < 1.0 || self.sampling.min_p > 0.0 {
-            candidates.sort_unstable_by(likelier_first);
-        }
-    }
-
-    /// Turns logits into weights relative to the most likely token; returns their sum.
-    fn weigh(&self, candidates: &mut [(f32, u32)]) -> f32 {
-        let largest = candidates
-            .iter()
-            .fold(f32::NEG_INFINITY, |largest, candidate| {
-                largest.max(candidate.0)
-            });
-        for candidate in candidates.iter_mut() {
-            candidate.0 = ((candidate.0 - largest) / self.sampling.temperature).exp();
-        }
-        candidates.iter().map(|candidate| candidate.0).sum()
-    }
-
-    /// How many of the sorted candidates top-p and min-p keep; at least one.
-    fn keep_likely(&self, candidates: &[(f32, u32)], total: f32) -> usize {
-        let Sampling { top_p, min_p, .. } = self.sampling;
-        let mut kept = candidates.len();
-        if top_p < 1.0 {
-            let mut sum = 0.0;
-            let reaches = |candidate: &(f32, u32)| {
-                sum += candidate.0;
-                sum >= top_p * total
-            };
-            kept = candidates
-                .iter()
-                .position(reaches)
-                .map_or(kept, |index| index + 1);
-        }
-        if min_p > 0.0 {
-            kept = kept.min(candidates.partition_point(|candidate| candidate.0 >= min_p));
-        }
-        kept.max(1)
-    }
 }
 
 /// Log-probabilities by the model's own logits, which are kept: what a request asks for changes them.
 struct Likely {
-    logits: Vec<f32>,
+    chosen_from: Vec<f32>,
     /// The logarithm of the sum of all exponentials.
     total: f32,
-    top: usize,
+    top: Vec<(f32, u32)>,
 }
 
 impl Likely {
-    fn of(logits: &[f32], top: usize) -> Self {
-        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sum: f64 = logits
-            .iter()
-            .map(|logit| f64::from(logit - largest).exp())
-            .sum();
+    fn of(compute: &Compute, draw: &mut Draw, logits: &[f32], top: usize) -> Self {
         Self {
-            logits: logits.to_vec(),
-            total: largest + sum.ln() as f32,
-            top,
+            chosen_from: logits.to_vec(),
+            total: draw.log_sum(compute, logits),
+            top: draw.top(compute, logits, top).to_vec(),
         }
     }
 
     fn with(self, token: u32) -> TokenLogprobs {
-        let mut all: Vec<(f32, u32)> = self.logits.iter().copied().zip(0..).collect();
-        let top = self.top.min(all.len());
-        if top > 0 && top < all.len() {
-            all.select_nth_unstable_by(top - 1, likelier_first);
-        }
-        all.truncate(top);
-        all.sort_unstable_by(likelier_first);
-        let chosen = self.logits.get(token as usize);
+        let chosen = self.chosen_from.get(token as usize);
+        let relative = |(logit, token): (f32, u32)| (token, logit - self.total);
         TokenLogprobs {
             chosen: chosen.map_or(f32::NEG_INFINITY, |logit| logit - self.total),
-            top: all
-                .into_iter()
-                .map(|(logit, token)| (token, logit - self.total))
-                .collect(),
+            top: self.top.into_iter().map(relative).collect(),
         }
     }
 }
@@ -255,24 +183,6 @@ fn has_penalties(sampling: &Sampling) -> bool {
     sampling.repetition_penalty != 1.0
         || sampling.frequency_penalty != 0.0
         || sampling.presence_penalty != 0.0
-}
-
-/// By falling weight, then by rising token, so that ties have one order.
-fn likelier_first(a: &(f32, u32), b: &(f32, u32)) -> std::cmp::Ordering {
-    b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
-}
-
-/// The candidate in whose share of the total weight `uniform` falls; token 0 of none.
-fn pick(candidates: &[(f32, u32)], uniform: f32) -> u32 {
-    let total: f32 = candidates.iter().map(|candidate| candidate.0).sum();
-    let mut left = uniform * total;
-    for &(weight, token) in candidates {
-        left -= weight;
-        if left < 0.0 {
-            return token;
-        }
-    }
-    candidates.last().map_or(0, |candidate| candidate.1)
 }
 
 /// A number in 0..1 from a seed and a counter (splitmix64: Steele, Lea and Flood, 2014).

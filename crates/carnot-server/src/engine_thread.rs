@@ -23,6 +23,7 @@ use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::recent::Recent;
 use crate::settings::SharedSettings;
+use crate::traces::{ORIGIN, Origin, Traces};
 
 /// Updates of a request that may wait for its reader.
 const CHANNEL: usize = 256;
@@ -146,6 +147,7 @@ struct Submission {
     choice: usize,
     updates: Updates,
     submitted: Duration,
+    origin: Option<Origin>,
     refused: oneshot::Sender<EngineError>,
 }
 
@@ -166,6 +168,7 @@ impl EngineHandle {
         engine: Box<dyn TextEngine + Send>,
         settings: SharedSettings,
         metrics: &Metrics,
+        traces: &Traces,
     ) -> io::Result<Self> {
         let (sender, commands) = channel();
         let (model, codec) = (engine.model().clone(), engine.codec());
@@ -177,7 +180,7 @@ impl EngineHandle {
             engine,
             settings,
             (Arc::clone(&ledger), Arc::clone(&census)),
-            metrics,
+            (metrics, traces.clone()),
             begin,
         );
         thread::Builder::new()
@@ -219,6 +222,7 @@ impl EngineHandle {
             choice,
             updates,
             submitted: self.now(),
+            origin: ORIGIN.try_with(Clone::clone).unwrap_or_default(),
             refused,
         })));
         async {

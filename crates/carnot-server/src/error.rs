@@ -52,6 +52,7 @@ codes! {
     RATE_LIMIT_EXCEEDED "rate_limit_exceeded" 429 "rate_limit_error" "The key has used its tokens of a minute; `Retry-After` says when to come back."
     QUEUE_FULL "queue_full" 503 "overloaded_error" "As many requests wait as the server lets wait; `Retry-After` says when to come back."
     QUEUE_TOKENS_FULL "queue_tokens_full" 503 "overloaded_error" "As many prompt tokens wait as the server lets wait; `Retry-After` says when to come back."
+    QUEUE_WAIT "queue_wait" 503 "overloaded_error" "The request would wait longer for a place than the server lets one wait; `Retry-After` says when to come back."
     QUEUE_TIMEOUT "queue_timeout" 503 "overloaded_error" "The request waited for a place as long as the server lets one wait."
     DRAINING "draining" 503 "overloaded_error" "The server is about to end."
     DEADLINE "deadline" 504 "server_error" "The request took as long as it may."

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::App;
+use crate::admission::Ask;
 use crate::engine_thread::{EngineHandle, updates};
 use crate::error::{ApiError, DRAINING};
 use crate::exposition::{OPEN_METRICS, PLAIN, is_open_metrics, plain};
@@ -72,9 +73,14 @@ async fn one_token(app: &App, engine: &EngineHandle) -> Result<(), ApiError> {
         ..TextRequest::default()
     };
     let settings = app.settings.get();
+    let ask = Ask {
+        requests: 1,
+        tokens: 1,
+        priority: request.priority,
+    };
     engine
         .ledger
-        .admit(&settings.limits, &request.tenant, (1, 1), engine.now())?;
+        .admit(&settings.limits, &request.tenant, ask, engine.now())?;
     let (sender, updates) = updates();
     engine
         .submit(request, (&"health".into(), 0), sender)

@@ -20,6 +20,7 @@
 //! infer          a question in, an answer out: the simple routes
 //! openapi        the interface as a document, and a page that shows it
 //! logs           a line for each response
+//! traces         requests for an OpenTelemetry collector
 //! settings       what may change while the server runs
 //! page           the live page
 //! error          every failure that a client can see, as one table
@@ -44,6 +45,7 @@ mod recent;
 mod requests;
 mod router;
 mod settings;
+mod traces;
 
 use std::future::Future;
 use std::io;
@@ -62,16 +64,19 @@ pub use error::{CODES, ErrorCode};
 pub use metrics::{Compatibility, LossGauges};
 pub use router::ROUTES;
 pub use settings::{Settings, SharedSettings};
+pub use traces::Collector;
 
 use connections::Secure;
 use engine_thread::EngineHandle;
 use metrics::Metrics;
+use traces::Traces;
 
 /// Everything that a request handler sees.
 pub(crate) struct App {
     engines: Vec<EngineHandle>,
     settings: SharedSettings,
     metrics: Metrics,
+    traces: Traces,
     is_draining: AtomicBool,
     /// Seconds since 1970 when the models were there.
     started: u64,
@@ -92,16 +97,17 @@ impl Server {
     /// Starts a thread for each engine.
     pub fn new(engines: Vec<Box<dyn TextEngine + Send>>, settings: Settings) -> io::Result<Self> {
         let metrics = Metrics::new();
-        let settings = SharedSettings::new(settings);
+        let (settings, traces) = (SharedSettings::new(settings), Traces::default());
         let engines = engines
             .into_iter()
-            .map(|engine| EngineHandle::start(engine, settings.clone(), &metrics))
+            .map(|engine| EngineHandle::start(engine, settings.clone(), &metrics, &traces))
             .collect::<io::Result<_>>()?;
         Ok(Self {
             app: Arc::new(App {
                 engines,
                 settings,
                 metrics,
+                traces,
                 is_draining: AtomicBool::new(false),
                 started: openai::unix_seconds(),
             }),
@@ -117,6 +123,14 @@ impl Server {
     #[must_use]
     pub fn compatible(self, with: Compatibility) -> Self {
         self.app.metrics.add_names(with);
+        self
+    }
+
+    /// Tells a collector of each request. Needs a runtime, on which the exporter runs.
+    #[must_use]
+    pub fn traced(self, collector: Collector) -> Self {
+        let dropped = self.app.metrics.dropped_traces();
+        self.app.traces.export(collector, dropped);
         self
     }
 

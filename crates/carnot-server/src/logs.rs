@@ -9,6 +9,7 @@ use axum::response::Response;
 use tracing::Instrument;
 
 use crate::openai::any_number;
+use crate::traces::{ORIGIN, Origin};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id of a client's that is taken over.
@@ -20,7 +21,9 @@ pub(crate) async fn log(request: Request, next: Next) -> Response {
     let id = given(request.headers()).unwrap_or_else(|| format!("{:016x}", any_number()));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let span = tracing::info_span!("http", request_id = id);
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let origin = Origin::of(&path, request.headers());
+    let answered = next.run(request).instrument(span.clone());
+    let mut response = ORIGIN.scope(origin, answered).await;
     let status = response.status().as_u16();
     let ms = 1e3 * begin.elapsed().as_secs_f64();
     span.in_scope(|| {

@@ -286,6 +286,16 @@ impl Metrics {
         self.rejections.get_or_create(&labels).inc();
     }
 
+    /// Counts what no collector took of traces. It is there where they are exported.
+    pub fn dropped_traces(&self) -> Counter {
+        let dropped = Counter::default();
+        let help = "Traces of requests that the collector did not take";
+        let mut registry = self.registry();
+        let registry = registry.sub_registry_with_prefix("carnot");
+        registry.register("traces_dropped", help, dropped.clone());
+        dropped
+    }
+
     /// All of them, as text.
     pub fn render(&self) -> String {
         let registry = self.registry();

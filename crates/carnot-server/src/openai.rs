@@ -32,6 +32,7 @@ pub(crate) use self::plan::{any_number, unix_seconds};
 pub(crate) use self::wire::parse;
 pub(crate) use self::wire::{ChatRequest, Common, CompletionRequest};
 use crate::App;
+use crate::admission::Ask;
 use crate::engine_thread::{EngineHandle, Update, updates};
 use crate::error::{ApiError, DRAINING, INVALID_GRAMMAR, MODEL_NOT_FOUND};
 
@@ -153,14 +154,14 @@ fn admit(app: &App, engine: &EngineHandle, plan: &Plan) -> Result<(), ApiError> 
     if app.is_draining() {
         return Err(ApiError::new(&DRAINING, "the server is about to end"));
     }
-    let tokens = plan
-        .requests
-        .iter()
-        .map(|request| request.prompt.len())
-        .sum();
-    let size = (plan.requests.len(), tokens);
+    let prompts = plan.requests.iter().map(|request| request.prompt.len());
+    let ask = Ask {
+        requests: plan.requests.len(),
+        tokens: prompts.sum(),
+        priority: plan.requests[0].priority,
+    };
     let tenant = &plan.requests[0].tenant;
     engine
         .ledger
-        .admit(&app.settings.get().limits, tenant, size, engine.now())
+        .admit(&app.settings.get().limits, tenant, ask, engine.now())
 }

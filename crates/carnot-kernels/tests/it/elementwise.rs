@@ -82,6 +82,24 @@ fn softmax_sums_to_one_and_returns_the_log_sum() {
 }
 
 #[test]
+fn scaled_exponentials_are_relative_to_the_largest() {
+    for compute in machines() {
+        for length in LENGTHS {
+            let mut x: Vec<f32> = noise(5, length).iter().map(|x| x * 9.0).collect();
+            x[length / 2] = f32::NEG_INFINITY;
+            let largest = compute.largest(&x);
+            let mut out = vec![0.0; length];
+            let sum = compute.exp_scaled(&x, largest.max(-1e9), 2.5, &mut out);
+            for (weight, x) in out.iter().zip(&x) {
+                let expected = (f64::from(*x - largest.max(-1e9)) * 2.5).exp();
+                close(*weight, expected, 2e-5);
+            }
+            close(sum, out.iter().map(|weight| f64::from(*weight)).sum(), 1e-5);
+        }
+    }
+}
+
+#[test]
 fn arg_max_is_the_first_largest() {
     for compute in machines() {
         for length in LENGTHS {

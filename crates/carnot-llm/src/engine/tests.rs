@@ -68,7 +68,7 @@ fn a_step_that_panics_loses_what_ran_and_nothing_else() {
                 let request = request(&engine, prompt);
                 engine.submit(request, NOW).unwrap()
             });
-            faults::arm(place, passes);
+            fail::cfg(place, &format!("{passes}*off->1*panic")).unwrap();
             let mut events = Vec::new();
             let panicked = (0..50)
                 .any(|_| catch_unwind(AssertUnwindSafe(|| engine.step(NOW, &mut events))).is_err());
@@ -87,4 +87,29 @@ fn a_step_that_panics_loses_what_ran_and_nothing_else() {
             assert_eq!(text(&mut engine), expected, "{place} {passes}");
         }
     }
+}
+
+#[test]
+fn a_draw_that_panics_ends_its_own_request() {
+    let mut engine = engine();
+    let prompts = ["import os\n", "class Reader:\n", "def f(x):\n"];
+    for prompt in prompts {
+        let request = request(&engine, prompt);
+        engine.submit(request, NOW).unwrap();
+    }
+    fail::cfg("drawing", "7*off->1*panic").unwrap();
+    let mut events = Vec::new();
+    while !engine.is_idle() {
+        engine.step(NOW, &mut events).unwrap();
+    }
+    let mut reasons: Vec<&str> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Finished { reason, .. } => Some(reason.name()),
+            _ => None,
+        })
+        .collect();
+    reasons.sort_unstable();
+    assert_eq!(reasons, ["failed", "length", "length"]);
+    engine.scheduler.check_integrity();
 }

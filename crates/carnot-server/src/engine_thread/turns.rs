@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use carnot_engine::{Census, Event, FinishReason, RequestId, TextEngine, TextRequest, Usage};
 use tokio::sync::mpsc;
@@ -13,6 +13,7 @@ use super::{Command, Ending, Finished, Progress, Submission, Timings, UnderWay, 
 use crate::admission::Ledger;
 use crate::metrics::{Activity, EngineMetrics};
 use crate::settings::SharedSettings;
+use crate::traces::{Answered, Origin, Traces};
 
 /// How long the thread waits for a command while sequences are paused.
 const PATIENCE: Duration = Duration::from_millis(10);
@@ -34,6 +35,8 @@ struct Live {
     tenant: Arc<str>,
     prompt_tokens: usize,
     submitted: Duration,
+    /// Where a trace of it is wanted.
+    origin: Option<Origin>,
     started: Option<Duration>,
     first_token: Option<Duration>,
     last_token: Duration,
@@ -129,6 +132,7 @@ pub(super) struct Turns {
     ledger: Arc<Ledger>,
     census: Arc<Mutex<Census>>,
     metrics: EngineMetrics,
+    traces: Traces,
     begin: Instant,
     /// Whether the last step had nothing that it could do.
     did_nothing: bool,
@@ -141,7 +145,7 @@ impl Turns {
         engine: Box<dyn TextEngine + Send>,
         settings: SharedSettings,
         (ledger, census): (Arc<Ledger>, Arc<Mutex<Census>>),
-        metrics: EngineMetrics,
+        (metrics, traces): (EngineMetrics, Traces),
         begin: Instant,
     ) -> Self {
         Self {
@@ -152,6 +156,7 @@ impl Turns {
             ledger,
             census,
             metrics,
+            traces,
             begin,
             did_nothing: false,
             accounted: begin.elapsed(),
@@ -261,6 +266,7 @@ impl Turns {
                     tenant,
                     prompt_tokens,
                     submitted: submission.submitted,
+                    origin: submission.origin.filter(|_| self.traces.are_wanted()),
                     started: None,
                     first_token: None,
                     last_token: now,
@@ -269,7 +275,7 @@ impl Turns {
                 self.live.insert(id, live);
             }
             Err(error) => {
-                self.ledger.started(prompt_tokens);
+                self.ledger.started(priority, prompt_tokens, now);
                 self.ledger.answered(&tenant, 0, now);
                 let _ = submission.refused.send(error);
             }
@@ -378,7 +384,7 @@ impl Turns {
                 if live.started.is_none() {
                     live.started = Some(now);
                     live.cached = cached_tokens;
-                    self.ledger.started(live.prompt_tokens);
+                    self.ledger.started(live.priority, live.prompt_tokens, now);
                     live.progress(cached_tokens, now);
                 }
             }
@@ -430,8 +436,11 @@ impl Turns {
                     FinishReason::Stop => Ending::Stop,
                     FinishReason::Length => Ending::Length,
                     FinishReason::TimedOut => Ending::Deadline,
-                    FinishReason::Failed => {
+                    FinishReason::OutOfGrammar => {
                         Ending::Failed("the grammar allows no further token".to_owned())
+                    }
+                    FinishReason::Panicked => {
+                        Ending::Failed("the engine panicked over this request".to_owned())
                     }
                     _ => Ending::Cancelled,
                 };
@@ -457,8 +466,22 @@ impl Turns {
         live.log(&ending, &usage, timings);
         self.metrics
             .finished(&ending, &usage, timings, now.saturating_sub(live.submitted));
+        if let Some(origin) = live.origin.take() {
+            self.traces.answered(Answered {
+                origin,
+                model: self.engine.model().name.clone(),
+                id: Arc::clone(&live.name),
+                tenant: Arc::clone(&live.tenant),
+                priority: live.priority,
+                usage,
+                ending: ending.clone(),
+                timings,
+                took: now.saturating_sub(live.submitted),
+                ended: SystemTime::now(),
+            });
+        }
         if live.started.is_none() {
-            self.ledger.started(live.prompt_tokens);
+            self.ledger.started(live.priority, live.prompt_tokens, now);
         }
         self.ledger
             .answered(&live.tenant, usage.generated_tokens, now);

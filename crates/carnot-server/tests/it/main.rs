@@ -9,6 +9,7 @@ mod overload;
 mod requests;
 mod scripted;
 mod streams;
+mod traces;
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};
@@ -64,6 +65,15 @@ fn open_world(settings: Settings) -> World {
 
 /// An engine with `places` that does no step before the gate lets it.
 fn world(settings: Settings, places: usize) -> World {
+    world_with(settings, places, |server| server)
+}
+
+/// The same, with more asked of the server.
+fn world_with(
+    settings: Settings,
+    places: usize,
+    more: impl FnOnce(Server) -> Server + Send + 'static,
+) -> World {
     let gate = Gate::default();
     let engine = Scripted::new("scripted", places, gate.clone());
     let (told, address) = channel::<(SocketAddr, SharedSettings)>();
@@ -78,7 +88,7 @@ fn world(settings: Settings, places: usize) -> World {
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let server = Server::new(vec![Box::new(engine)], settings).unwrap();
-            let server = server.compatible(Compatibility::Vllm);
+            let server = more(server.compatible(Compatibility::Vllm));
             let address = listener.local_addr().unwrap();
             told.send((address, server.settings())).unwrap();
             let stop = async {
