@@ -1,9 +1,12 @@
 //! What a user can type. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 inconclusive.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use carnot_bench::load::Target;
 use carnot_formats::BlockType;
 use carnot_kernels::{InstructionSet, KvType};
+use carnot_server::Collector;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
@@ -35,6 +38,118 @@ pub enum Command {
     Perplexity(PerplexityArguments),
     /// Write a model of real shape with random weights, for sizing and benchmarks
     Synth(SynthArguments),
+    /// Put load on a server, and see what its clients see
+    Bench(BenchArguments),
+    /// Run two commands in turns until it is certain which takes less, or that it does not matter
+    Compare(CompareArguments),
+}
+
+/// What `carnot bench` takes.
+#[derive(Debug, Args)]
+pub struct BenchArguments {
+    #[command(subcommand)]
+    pub suite: Suite,
+}
+
+/// What is measured.
+#[derive(Debug, Subcommand)]
+pub enum Suite {
+    /// A server that speaks OpenAI's interface, ours or not
+    Serve(ServeLoadArguments),
+}
+
+/// What `carnot bench serve` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  carnot bench serve --rate 4 --duration 60 --tokens 64
+  carnot bench serve --clients 16 --url http://127.0.0.1:8000 --model other --chat
+  carnot bench serve --rate 20 --slo-first-ms 500 --format json
+
+Latencies count from when a request was due, not from when it was sent. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 void: the client was the limit.")]
+pub struct ServeLoadArguments {
+    /// The server
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080", value_parser = Target::parse)]
+    pub url: Target,
+    /// The model's name, where the server has several
+    #[arg(long)]
+    pub model: Option<String>,
+    /// What opens the server
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "CARNOT_API_KEY",
+        hide_env_values = true
+    )]
+    pub api_key: Option<String>,
+    /// Ask for chats instead of completions
+    #[arg(long)]
+    pub chat: bool,
+    /// Requests a second, whatever became of those before
+    #[arg(long, value_name = "N", conflicts_with = "clients", value_parser = rate)]
+    pub rate: Option<f64>,
+    /// How uneven they come: 0 evenly, 1 as from many people (Poisson), more in bursts
+    #[arg(long, value_name = "X", default_value_t = 1.0, requires = "rate", value_parser = not_negative)]
+    pub burstiness: f64,
+    /// Without a rate: clients, each of which asks again when it is answered
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = positive)]
+    pub clients: usize,
+    /// For how long requests come
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub duration: Duration,
+    /// Words of a prompt
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
+    pub prompt_words: usize,
+    /// Words of them that are the same in all prompts
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub shared_words: usize,
+    /// Prompts instead of words: a file with an object a line, with `prompt`
+    #[arg(long, value_name = "FILE")]
+    pub dataset: Option<PathBuf>,
+    /// Tokens that each request asks for
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 64, value_parser = positive)]
+    pub tokens: usize,
+    /// A good request has its first text in so many milliseconds from when it was due
+    #[arg(long, value_name = "MS", value_parser = not_negative)]
+    pub slo_first_ms: Option<f64>,
+    /// A good request takes so many milliseconds a token after the first, on average
+    #[arg(long, value_name = "MS", value_parser = not_negative)]
+    pub slo_token_ms: Option<f64>,
+    /// A good request ends in so many milliseconds from when it was due
+    #[arg(long, value_name = "MS", value_parser = not_negative)]
+    pub slo_whole_ms: Option<f64>,
+    /// The same seed gives the same prompts at the same times
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// How the result is printed
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+}
+
+/// What `carnot compare` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  carnot compare --a './old --input data' --b './new --input data'
+  carnot compare --a 'carnot run a.gguf -p x -n 64' --b 'carnot run b.gguf -p x -n 64' --threshold 5
+
+Exit codes: 0 no worse, 1 worse by more than the threshold or a command failed, 2 wrong usage, 3 inconclusive.")]
+pub struct CompareArguments {
+    /// The command to compare with, as a shell takes it
+    #[arg(long, value_name = "COMMAND")]
+    pub a: String,
+    /// The command that is compared
+    #[arg(long, value_name = "COMMAND")]
+    pub b: String,
+    /// A change by less than this does not matter
+    #[arg(long, value_name = "PERCENT", default_value = "1", value_parser = percent)]
+    pub threshold: f64,
+    /// Runs of each that are not counted, before all others
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub warmup: usize,
+    /// How the result is printed
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
 }
 
 /// How results are printed.
@@ -47,26 +162,32 @@ pub enum Format {
     Json,
 }
 
-/// The model, and what it runs on.
+/// What a model runs on.
 #[derive(Debug, Args)]
-pub struct ModelArguments {
-    /// GGUF file, safetensors file, or directory with config.json; the embedded model if none is given
-    pub model: Option<PathBuf>,
-
-    /// Worker threads [default: the cores that this process may use]
+#[command(next_help_heading = "Machine")]
+pub struct ComputeArguments {
+    /// Worker threads, of each model [default: the cores that this process may use]
     #[arg(short, long, env = "CARNOT_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-
-    /// Most tokens of prompt and continuation together, at most the model's own limit
-    #[arg(long, env = "CARNOT_CONTEXT", default_value_t = 8192, value_parser = positive)]
-    pub context: usize,
-
     /// How keys and values are stored: `f16`, or `q8_0` in little more than half the memory
     #[arg(long, env = "CARNOT_KV_TYPE", value_name = "TYPE", default_value = "f16", value_parser = kv_type)]
     pub kv_type: KvType,
     /// Force the kernels of an instruction set: scalar, avx2, avx-vnni, avx-512-vnni [default: the best]
     #[arg(long, env = "CARNOT_INSTRUCTION_SET", value_name = "SET")]
     pub instruction_set: Option<InstructionSet>,
+}
+
+/// The model, and what it runs on.
+#[derive(Debug, Args)]
+pub struct ModelArguments {
+    /// GGUF file, safetensors file, or directory with config.json; the embedded model if none is given
+    pub model: Option<PathBuf>,
+
+    /// Most tokens of prompt and continuation together, at most the model's own limit
+    #[arg(long, env = "CARNOT_CONTEXT", default_value_t = 8192, value_parser = positive)]
+    pub context: usize,
+    #[command(flatten)]
+    pub compute: ComputeArguments,
 }
 
 #[derive(Debug, Args)]
@@ -84,9 +205,6 @@ pub struct ServeArguments {
     /// Port to listen on; 0 for any that is free
     #[arg(long, env = "CARNOT_PORT", default_value_t = 8080)]
     pub port: u16,
-    /// Worker threads of each model [default: the cores that this process may use]
-    #[arg(short, long, env = "CARNOT_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
     /// Most tokens of a sequence, at most the model's own limit
     #[arg(long, env = "CARNOT_CONTEXT", default_value_t = 8192, value_parser = positive)]
     pub context: usize,
@@ -96,12 +214,8 @@ pub struct ServeArguments {
     /// Bytes that they may take instead, such as 4GiB or 500MB
     #[arg(long, value_name = "SIZE", value_parser = bytes, conflicts_with = "cache_tokens")]
     pub cache_memory: Option<u64>,
-    /// How keys and values are stored: `f16`, or `q8_0` in little more than half the memory
-    #[arg(long, env = "CARNOT_KV_TYPE", value_name = "TYPE", default_value = "f16", value_parser = kv_type)]
-    pub kv_type: KvType,
-    /// Force the kernels of an instruction set: scalar, avx2, avx-vnni, avx-512-vnni [default: the best]
-    #[arg(long, env = "CARNOT_INSTRUCTION_SET", value_name = "SET")]
-    pub instruction_set: Option<InstructionSet>,
+    #[command(flatten)]
+    pub compute: ComputeArguments,
 
     /// TOML file of what else flags say, such as `port = 9000`; flags and environment go before it, and SIGHUP reads its limits and keys again
     #[arg(long, env = "CARNOT_CONFIG", value_name = "FILE")]
@@ -151,7 +265,7 @@ pub enum MetricNames {
 
 /// What is logged to standard error.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Logs")]
+#[command(next_help_heading = "Logs and traces")]
 pub struct LogArguments {
     /// The least that is logged: off, error, warn, info (each response and its tokens and times), debug
     #[arg(long, env = "CARNOT_LOG", value_name = "LEVEL", default_value = "info")]
@@ -159,6 +273,9 @@ pub struct LogArguments {
     /// How it is written
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+    /// Tell an OpenTelemetry collector of each request, by OTLP over HTTP, such as `http://127.0.0.1:4318`
+    #[arg(long, value_name = "URL", value_parser = Collector::parse)]
+    pub otlp_endpoint: Option<Collector>,
 }
 
 /// How log lines look.
@@ -210,9 +327,9 @@ pub struct LimitArguments {
     /// Most prompt tokens that wait for a place
     #[arg(long, value_name = "N", default_value_t = 262_144, value_parser = positive)]
     pub max_queue_tokens: usize,
-    /// How long a request may wait for a place
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    pub queue_seconds: u64,
+    /// How long a request may wait for a place; one that would wait longer is refused at once
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub queue_seconds: Duration,
     /// How long a request may take in all
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub request_seconds: u64,
@@ -405,15 +522,8 @@ pub struct PerplexityArguments {
     /// Write this run's log-probabilities as a base for others (4 bytes × vocabulary a token)
     #[arg(long, value_name = "FILE")]
     pub save_logits: Option<PathBuf>,
-    /// Worker threads [default: the cores that this process may use]
-    #[arg(short, long, env = "CARNOT_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
-    /// How keys and values are stored: `f16`, or `q8_0` in little more than half the memory
-    #[arg(long, env = "CARNOT_KV_TYPE", value_name = "TYPE", default_value = "f16", value_parser = kv_type)]
-    pub kv_type: KvType,
-    /// Force the kernels of an instruction set [default: the best]
-    #[arg(long, env = "CARNOT_INSTRUCTION_SET", value_name = "SET")]
-    pub instruction_set: Option<InstructionSet>,
+    #[command(flatten)]
+    pub compute: ComputeArguments,
     /// How the result is printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -499,6 +609,37 @@ fn bytes(text: &str) -> Result<u64, String> {
     } else {
         Err(format!("expected a size above 0, got {text}"))
     }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (0.001..1e6).contains(number));
+    number
+        .ok_or_else(|| "expected a number of requests a second from 0.001, such as 2.5".to_owned())
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number: &f64| *number >= 0.0 && number.is_finite());
+    number.ok_or_else(|| "expected a number from 0".to_owned())
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (0.01..100.0).contains(number));
+    number.ok_or_else(|| "expected a number of percent from 0.01 to 100, such as 2.5".to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.parse().ok().filter(|&number: &f64| number > 0.0);
+    let duration = number.and_then(|number| Duration::try_from_secs_f64(number).ok());
+    duration.ok_or_else(|| "expected a number of seconds above 0, such as 0.5".to_owned())
 }
 
 fn positive(text: &str) -> Result<usize, String> {

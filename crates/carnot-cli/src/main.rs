@@ -31,21 +31,29 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let printer = Printer::new();
     let result = match cli.command {
-        Command::Run(arguments) => commands::run::execute(&arguments, &printer),
-        Command::Serve(arguments) => commands::serve::execute(&arguments, &printer),
-        Command::Profile(arguments) => commands::profile::execute(&arguments, &printer),
-        Command::Machine(arguments) => commands::machine::execute(&arguments, &printer),
-        Command::Perplexity(arguments) => commands::perplexity::execute(&arguments, &printer),
-        Command::Synth(arguments) => commands::synth::execute(&arguments, &printer),
+        Command::Run(arguments) => commands::run::execute(&arguments, &printer).map(done),
+        Command::Serve(arguments) => commands::serve::execute(&arguments, &printer).map(done),
+        Command::Profile(arguments) => commands::profile::execute(&arguments, &printer).map(done),
+        Command::Machine(arguments) => commands::machine::execute(&arguments, &printer).map(done),
+        Command::Perplexity(arguments) => {
+            commands::perplexity::execute(&arguments, &printer).map(done)
+        }
+        Command::Synth(arguments) => commands::synth::execute(&arguments, &printer).map(done),
+        Command::Bench(arguments) => commands::bench::execute(&arguments, &printer),
+        Command::Compare(arguments) => commands::compare::execute(&arguments, &printer),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) if printer::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             printer.error(&error);
             ExitCode::from(exit_code(&error))
         }
     }
+}
+
+fn done((): ()) -> ExitCode {
+    ExitCode::SUCCESS
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {

@@ -9,7 +9,7 @@ use carnot_kernels::InstructionSet;
 use carnot_llm::{CacheSize, EngineOptions, Error, LlmEngine};
 use carnot_record::ModelSummary;
 
-use crate::cli::ModelArguments;
+use crate::cli::{ComputeArguments, ModelArguments};
 use crate::printer::{Printer, Unit};
 use crate::{cores, machine, memory};
 
@@ -45,13 +45,7 @@ pub struct Loaded {
 
 /// Loads the engine that the arguments describe, with a progress bar.
 pub fn load(arguments: &ModelArguments, printer: &Printer) -> anyhow::Result<Loaded> {
-    let (mut options, mut warnings) = options(
-        arguments.threads,
-        arguments.context,
-        arguments.instruction_set,
-        printer,
-    );
-    options.kv_type = arguments.kv_type;
+    let (mut options, mut warnings) = options(&arguments.compute, arguments.context, printer);
     // A prompt that is run again, as a profile runs it, has to be computed again.
     options.policy.prefix_cache = false;
     let engine = load_with(arguments.model.as_deref(), &options, printer)?;
@@ -100,14 +94,13 @@ pub fn advised(error: Error, flag: &str) -> anyhow::Error {
 
 /// The engine's options, and where they cannot be met or will hurt, which is said at once.
 pub fn options(
-    threads: Option<u16>,
+    arguments: &ComputeArguments,
     context: usize,
-    instruction_set: Option<InstructionSet>,
     printer: &Printer,
 ) -> (EngineOptions, Vec<String>) {
-    let threads = threads.map_or_else(cores::usable, usize::from);
+    let threads = arguments.threads.map_or_else(cores::usable, usize::from);
     let measured = machine::kernel_choice(threads);
-    let set = instruction_set.or(measured.map(|(set, _)| set));
+    let set = arguments.instruction_set.or(measured.map(|(set, _)| set));
     let set = set.unwrap_or_else(InstructionSet::best);
     let tuning = measured.filter(|(measured, _)| *measured == set);
     let mut warnings = Vec::from_iter(cores::oversubscription(threads, set));
@@ -122,6 +115,7 @@ pub fn options(
     let options = EngineOptions {
         threads,
         context,
+        kv_type: arguments.kv_type,
         instruction_set: Some(set),
         tuning: tuning.map(|(_, tuning)| tuning).unwrap_or_default(),
         available_bytes: memory::available_bytes(),

@@ -1,5 +1,7 @@
 //! One file per verb.
 
+pub mod bench;
+pub mod compare;
 pub mod machine;
 pub mod perplexity;
 pub mod profile;

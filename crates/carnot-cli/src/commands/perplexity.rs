@@ -74,14 +74,9 @@ pub fn execute(arguments: &PerplexityArguments, printer: &Printer) -> anyhow::Re
         settings.context
     );
     let name = file.name().to_owned();
-    let (options, _) = model_source::options(
-        arguments.threads,
-        settings.context,
-        arguments.instruction_set,
-        printer,
-    );
+    let (options, _) = model_source::options(&arguments.compute, settings.context, printer);
     if let Some(available) = options.available_bytes {
-        MemoryNeed::of(&file, step_size(&settings, arguments.kv_type))
+        MemoryNeed::of(&file, step_size(&settings, options.kv_type))
             .check(file.path(), available)
             .map_err(|error| model_source::advised(error, "--context"))?;
     }
@@ -89,7 +84,7 @@ pub fn execute(arguments: &PerplexityArguments, printer: &Printer) -> anyhow::Re
     let compute = Compute::with_instruction_set(options.threads, set);
     let room = KvRoom {
         blocks: settings.context.div_ceil(16),
-        dtype: arguments.kv_type,
+        dtype: options.kv_type,
     };
     let mut model = Model::load(file, compute, room, |_, _| ())?;
     let mut run = Run::open(arguments, &settings, model.config().vocabulary)?;

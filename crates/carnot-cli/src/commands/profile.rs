@@ -32,10 +32,8 @@ pub fn execute(arguments: &ProfileArguments, printer: &Printer) -> anyhow::Resul
     if !forms.is_empty() {
         make_folder(&arguments.output)?;
     }
-    let threads = arguments
-        .model
-        .threads
-        .map_or_else(cores::usable, usize::from);
+    let threads = arguments.model.compute.threads;
+    let threads = threads.map_or_else(cores::usable, usize::from);
     let machine = machine::profile(threads, arguments.refresh, printer);
     interrupt::listen();
 

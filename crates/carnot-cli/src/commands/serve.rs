@@ -63,6 +63,9 @@ fn serve(arguments: &ServeArguments, printer: &Printer) -> anyhow::Result<()> {
         if let Some(MetricNames::Vllm) = arguments.metrics_compat {
             server = server.compatible(Compatibility::Vllm);
         }
+        if let Some(collector) = &arguments.logs.otlp_endpoint {
+            server = server.traced(collector.clone());
+        }
         watch_losses(&server, &names, arguments)?;
         reload_on_hangup(server.settings(), arguments.config.clone())?;
         printer.result(&format!(
@@ -94,7 +97,8 @@ fn watch_losses(
     names: &[String],
     arguments: &ServeArguments,
 ) -> anyhow::Result<()> {
-    let threads = arguments.threads.map_or_else(cores::usable, usize::from);
+    let threads = arguments.compute.threads;
+    let threads = threads.map_or_else(cores::usable, usize::from);
     let [name] = names else {
         tracing::info!("losses are measured only where one model is served");
         return Ok(());
@@ -132,12 +136,7 @@ fn engines(
     arguments: &ServeArguments,
     printer: &Printer,
 ) -> anyhow::Result<Vec<Box<dyn TextEngine + Send>>> {
-    let (options, _) = model_source::options(
-        arguments.threads,
-        arguments.context,
-        arguments.instruction_set,
-        printer,
-    );
+    let (options, _) = model_source::options(&arguments.compute, arguments.context, printer);
     let scheduling = &arguments.scheduling;
     let draft_model = scheduling.draft_model.as_deref();
     let draft_model = draft_model
@@ -149,7 +148,6 @@ fn engines(
             (None, tokens) => CacheSize::Tokens(tokens.unwrap_or(CONTEXTS * arguments.context)),
         },
         draft_model,
-        kv_type: arguments.kv_type,
         policy: Policy {
             max_running: scheduling.parallel,
             step_target: scheduling.inter_token_ms.map(Duration::from_millis),
@@ -195,7 +193,7 @@ fn settings(arguments: &LimitArguments) -> anyhow::Result<Settings> {
         limits: Limits {
             queued_requests: arguments.max_queue,
             queued_tokens: arguments.max_queue_tokens,
-            queue_time: Duration::from_secs(arguments.queue_seconds),
+            queue_time: arguments.queue_seconds,
             tenant_requests: arguments.max_per_key,
             tenant_tokens_per_minute: arguments.tokens_per_minute,
             request_time: Duration::from_secs(arguments.request_seconds),

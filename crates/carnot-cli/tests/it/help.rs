@@ -42,6 +42,17 @@ fn synth() {
 }
 
 #[test]
+fn bench() {
+    insta::assert_snapshot!(help(&["bench"]));
+    insta::assert_snapshot!(help(&["bench", "serve"]));
+}
+
+#[test]
+fn compare() {
+    insta::assert_snapshot!(help(&["compare"]));
+}
+
+#[test]
 fn the_version_is_a_line() {
     let expected = concat!("carnot ", env!("CARGO_PKG_VERSION"), "\n");
     assert_eq!(carnot(&["--version"]).success(), expected);

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+mod comparing;
 mod help;
 mod limits;
 mod measuring;
@@ -9,6 +10,7 @@ mod profiling;
 mod refusals;
 mod running;
 mod serving;
+mod soak;
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -13,15 +13,21 @@ use crate::{carnot, command};
 const PROMPT: &str = "def read_lines(path):\n";
 
 /// A server on a port of its own, killed when it is dropped.
-struct Served {
+pub struct Served {
     child: Child,
     address: String,
 }
 
 impl Served {
     fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, &[])
+    }
+
+    pub fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let arguments = [&["serve", "--port", "0", "--threads", "2"], arguments].concat();
-        let mut child = command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut command = command(&arguments);
+        let command = command.envs(environment.iter().copied());
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap())
             .read_line(&mut line)
@@ -31,7 +37,7 @@ impl Served {
         Self { child, address }
     }
 
-    fn send(&self, method: &str, path: &str, body: &Value) -> TcpStream {
+    pub fn send(&self, method: &str, path: &str, body: &Value) -> TcpStream {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let body = if body.is_null() {
             String::new()
@@ -48,7 +54,7 @@ impl Served {
     }
 
     /// The body of a response.
-    fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+    pub fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
         let mut text = String::new();
         self.send(method, path, body)
             .read_to_string(&mut text)
@@ -57,11 +63,11 @@ impl Served {
         serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
-    fn complete(&self, body: &Value) -> Value {
+    pub fn complete(&self, body: &Value) -> Value {
         self.ask("POST", "/v1/completions", body)
     }
 
-    fn stats(&self) -> Value {
+    pub fn stats(&self) -> Value {
         self.ask("GET", "/stats", &Value::Null)["engines"][0].take()
     }
 
@@ -77,7 +83,7 @@ impl Served {
     }
 
     /// Blocks that no sequence holds come to be all of them.
-    fn wait_for_rest(&self) {
+    pub fn wait_for_rest(&self) {
         self.wait_until(|stats| {
             let count = |field: &str| stats[field].as_u64().unwrap();
             let unused = count("kv_blocks_free") + count("kv_blocks_cached");
@@ -140,6 +146,43 @@ fn a_completion_is_what_the_command_line_writes() {
     );
     served.wait_for_rest();
     assert!(served.end(1).success());
+}
+
+#[test]
+fn load_on_it_is_told_from_when_requests_were_due() {
+    let served = Served::start(&[]);
+    let url = format!("http://{}", served.address);
+    let arguments = [
+        "bench",
+        "serve",
+        "--url",
+        &url,
+        "--rate",
+        "20",
+        "--duration",
+        "1",
+        "-n",
+        "4",
+        "--format",
+        "json",
+    ];
+    let outcome = carnot(&arguments);
+    assert!(
+        matches!(outcome.code, Some(0 | 3)),
+        "3 where the machine is busy: {outcome:?}"
+    );
+    let told: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(told["asked"], told["answered"], "{told}");
+    assert_eq!(
+        told["generated_tokens"].as_u64(),
+        told["asked"].as_u64().map(|asked| 4 * asked),
+        "{told}"
+    );
+    assert!(
+        told["end"]["p50_s"].as_f64() >= told["service_end"]["p50_s"].as_f64(),
+        "{told}"
+    );
+    served.wait_for_rest();
 }
 
 #[test]
