@@ -29,7 +29,7 @@ pub enum Failure {
         source: io::Error,
     },
     /// A figure of a program that fails is none.
-    #[error("`{command}` ended with {status}, expected success")]
+    #[error("`{command}` ended with {status}, expected success; run it alone to see why")]
     Status {
         /// What ran.
         command: String,
@@ -38,7 +38,7 @@ pub enum Failure {
     },
 }
 
-/// Runs `command` in a shell, without input; its output goes nowhere, its errors where ours go.
+/// Runs `command` in a shell, without input; what it writes goes nowhere.
 pub fn run(command: &str) -> Result<Run, Failure> {
     let failed = |source| Failure::Start {
         command: command.to_owned(),
@@ -49,6 +49,7 @@ pub fn run(command: &str) -> Result<Run, Failure> {
         .args(["-c", command])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .spawn()
         .map_err(failed)?;
     let used = child.wait4().map_err(failed)?;
@@ -87,7 +88,7 @@ mod tests {
         let error = run("exit 3").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`exit 3` ended with exit status: 3, expected success"
+            "`exit 3` ended with exit status: 3, expected success; run it alone to see why"
         );
     }
 }

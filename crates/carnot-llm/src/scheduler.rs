@@ -38,6 +38,9 @@ use self::tenants::Tenants;
 use crate::blocks::{BlockPool, blocks_for};
 use crate::prefix_cache::{Eviction, PrefixCache, PrefixMatch, common_prefix};
 
+/// Tokens that a running sequence is left room for before others are let in.
+const HEADROOM: usize = 64;
+
 /// How a scheduler decides.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
@@ -246,6 +249,7 @@ impl Scheduler {
         let fitting = self.pace.prompt_tokens(
             self.policy.step_target,
             decoding,
+            self.coming(),
             self.policy.max_prompt_tokens,
         );
         let left = self.prefill(&mut step, fitting);
@@ -264,6 +268,14 @@ impl Scheduler {
             });
         }
         step
+    }
+
+    /// Sequences that will decode once their prompts are done, of those that have places or could have.
+    fn coming(&self) -> usize {
+        let prompts = self.running.iter();
+        let prompts = prompts.filter(|&&id| !self.sequence(id).decodes()).count();
+        let places = self.policy.max_running.saturating_sub(self.running.len());
+        prompts + places.min(self.queue.len())
     }
 
     /// The chunk is computed.
@@ -473,6 +485,16 @@ impl Scheduler {
         self.queue.candidate(self.now, order, served, matching)
     }
 
+    /// Blocks that running sequences will want soon: who is let in at their cost is soon thrown out again.
+    fn headroom(&self) -> usize {
+        let soon = |&id: &RequestId| {
+            let sequence = self.sequence(id);
+            let left = sequence.limit.saturating_sub(sequence.tokens.len());
+            left.min(HEADROOM) / BLOCK_TOKENS
+        };
+        self.running.iter().map(soon).sum()
+    }
+
     /// Blocks that a waiting sequence lacks to hold its tokens and one more.
     fn lacking(&self, id: RequestId) -> usize {
         let sequence = self.sequence(id);
@@ -481,7 +503,7 @@ impl Scheduler {
         let needed = blocks_for((sequence.tokens.len() + 1).min(self.policy.context)) - shared;
         let spared = self.cache.would_pin(&sequence.tenant, sequence.reusable());
         let available = self.pool.free_blocks() + self.cache.evictable_blocks() - spared;
-        needed.saturating_sub(available)
+        (needed + self.headroom()).saturating_sub(available)
     }
 
     /// Makes room for who is next, if those in its way were admitted on a level below its priority.

@@ -182,9 +182,9 @@ fn ageing_does_not_make_two_sequences_push_each_other_out() {
 
 #[test]
 fn when_blocks_run_out_the_lowest_priority_makes_room() {
-    let mut scheduler = Scheduler::new(Policy::default(), 8);
-    let low = scheduler.submit(job(sequence(0, 40), 60, 1), Duration::ZERO);
-    let high = scheduler.submit(job(sequence(1000, 40), 60, 8), Duration::ZERO);
+    let mut scheduler = Scheduler::new(Policy::default(), 16);
+    let low = scheduler.submit(job(sequence(0, 40), 150, 1), Duration::ZERO);
+    let high = scheduler.submit(job(sequence(1000, 40), 150, 8), Duration::ZERO);
     let mut preempted = Vec::new();
     let mut ended = Vec::new();
     for at in 0.. {

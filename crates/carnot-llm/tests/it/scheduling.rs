@@ -251,6 +251,31 @@ fn a_long_prompt_does_not_stop_the_streams() {
     );
 }
 
+/// Sixteen come at once, with a beginning that they share: they are soon together, not one after another.
+#[test]
+fn many_at_once_do_not_trickle_in() {
+    let costs = Costs {
+        step: Duration::from_millis(7),
+        decode: Duration::from_millis(1),
+        prompt: Duration::from_millis(1),
+    };
+    let wall = |policy| {
+        let arrivals = (0..16).map(|index| arrival(Duration::ZERO, index, (150, 64), 5));
+        let mut simulator = Simulator::new(policy, 600, costs);
+        simulator.run(arrivals.collect(), |_| ());
+        simulator.now
+    };
+    let careless = Policy {
+        step_target: Some(Duration::from_secs(100)),
+        ..Policy::default()
+    };
+    let (careful, careless) = (wall(Policy::default()), wall(careless));
+    assert!(
+        careful < careless.mul_f64(1.35),
+        "{careful:?}, and {careless:?} where nobody minds waiting"
+    );
+}
+
 /// The higher the priority, the shorter the wait, at twice the load that the machine can take.
 #[test]
 fn the_highest_priority_keeps_its_latency_under_overload() {
