@@ -10,7 +10,6 @@ use crate::activations::{Activations, Forms, GROUP, INT_CHUNK, Target, TileRows}
 use crate::cpu::InstructionSet;
 use crate::dispatch::{Job, Table, table};
 use crate::generic::attention::{Blocks, FEW_ROWS, QUERY_ROWS, Query, Scratch, merge};
-use crate::generic::elementwise::rope;
 use crate::kv::{BLOCK_TOKENS, KvLayer, KvShape, KvType};
 use crate::pack::{Layout, PackedMatrix};
 use crate::pool::{Pool, Scattered, share_of};
@@ -331,6 +330,11 @@ impl Compute {
 
     /// Rotates every head of every row by the angles of the row.
     pub fn rotate(&self, x: &mut [f32], heads: usize, head_dim: usize, rotation: &Rotation<'_>) {
+        assert!(
+            2 * rotation.half <= head_dim,
+            "a head of {head_dim} holds {} pairs",
+            rotation.half
+        );
         let width = heads * head_dim;
         let rows = x.len() / width;
         let length = x.len();
@@ -340,8 +344,9 @@ impl Compute {
             let row_values = unsafe { x.part(row * width..(row + 1) * width) };
             let angles = row * rotation.half..(row + 1) * rotation.half;
             let (cos, sin) = (&rotation.cos[angles.clone()], &rotation.sin[angles]);
-            for head in row_values.chunks_exact_mut(head_dim) {
-                rope(head, cos, sin, rotation.interleaved);
+            // SAFETY: the table was chosen for this processor; heads hold the pairs, as was checked.
+            unsafe {
+                (self.table.rope)(row_values, head_dim, (cos, sin), rotation.interleaved);
             }
         });
     }

@@ -29,6 +29,12 @@ pub(crate) struct Job<'a> {
 /// The processor has the table's instruction set; the job's pointers are valid; no two calls at once write the same panels.
 type PanelsFn = unsafe fn(&Job<'_>, Range<usize>);
 
+/// A row, the size of a head, cosines and sines, whether neighbours rotate together.
+///
+/// # Safety
+/// The processor has the table's instruction set; there are as many sines as cosines, and no more pairs than a head holds.
+type RopeFn = unsafe fn(&mut [f32], usize, (&[f32], &[f32]), bool);
+
 /// Every kernel of one instruction set.
 pub(crate) struct Table {
     pub set: InstructionSet,
@@ -44,6 +50,7 @@ pub(crate) struct Table {
     pub scale: unsafe fn(&mut [f32], f32),
     /// Rounds to half floats; lengths are equal, multiples of 16.
     pub narrow: unsafe fn(&[f32], &mut [u16]),
+    pub rope: RopeFn,
     /// The number is of the most query rows that use keys and values as they come from memory.
     pub attend: unsafe fn(&[Query], &Blocks<'_>, usize, &mut Scratch),
     pub read: unsafe fn(&[u8]) -> f32,
@@ -302,6 +309,10 @@ macro_rules! instantiate {
                 unsafe { elementwise::narrow::<S>(x, out) }
             }
             $(#[target_feature(enable = $features)])?
+            unsafe fn rope(row: &mut [f32], head_dim: usize, angles: (&[f32], &[f32]), interleaved: bool) {
+                unsafe { elementwise::rope(row, head_dim, angles, interleaved) }
+            }
+            $(#[target_feature(enable = $features)])?
             unsafe fn attend(queries: &[Query], blocks: &Blocks<'_>, few: usize, scratch: &mut Scratch) {
                 unsafe { attention::attend::<S>(queries, blocks, few, scratch) }
             }
@@ -349,6 +360,7 @@ macro_rules! instantiate {
                 exp_minus,
                 scale,
                 narrow,
+                rope,
                 attend,
                 read,
                 peak_int8,

@@ -178,19 +178,55 @@ pub(crate) unsafe fn narrow<S: Simd>(x: &[f32], out: &mut [u16]) {
     }
 }
 
-/// Rotates one head by the angles of its position: halves `(i, i + d/2)` or neighbours `(2i, 2i + 1)`.
+/// Rotates every head of `head_dim` values of a row by the angles of its position: halves `(i, i + d/2)` or neighbours `(2i, 2i + 1)`.
 ///
-/// `cos` and `sin` hold `d/2` values; what follows the rotated dimensions stays as it is (Su et al., 2021).
-pub(crate) fn rope(head: &mut [f32], cos: &[f32], sin: &[f32], interleaved: bool) {
+/// `cos` and `sin` hold `d/2` values; what follows the rotated dimensions stays as it is (Su et al., 2021). Plain loops: the compiler
+/// makes vectors of them with the instructions of whoever instantiates this.
+///
+/// # Safety
+/// The slices must hold `d/2` angles each, and a head at least `d` values.
+#[inline(always)]
+pub(crate) unsafe fn rope(
+    row: &mut [f32],
+    head_dim: usize,
+    (cos, sin): (&[f32], &[f32]),
+    interleaved: bool,
+) {
     let half = cos.len();
-    for i in 0..half {
-        let (a, b) = if interleaved {
-            (2 * i, 2 * i + 1)
-        } else {
-            (i, i + half)
-        };
-        let (x, y) = (head[a], head[b]);
-        head[a] = x * cos[i] - y * sin[i];
-        head[b] = x * sin[i] + y * cos[i];
+    let mut head = 0;
+    while head + head_dim <= row.len() {
+        // SAFETY: a head has `2 * half` values, the slices of angles have `half`.
+        unsafe {
+            let from = row.as_mut_ptr().add(head);
+            if interleaved {
+                rotate_pairs::<2>(from, 1, (cos, sin));
+            } else {
+                rotate_pairs::<1>(from, half, (cos, sin));
+            }
+        }
+        head += head_dim;
+    }
+}
+
+/// # Safety
+/// As of [`rope`].
+#[inline(always)]
+unsafe fn rotate_pairs<const STEP: usize>(
+    head: *mut f32,
+    apart: usize,
+    (cos, sin): (&[f32], &[f32]),
+) {
+    let (cos, sin, half) = (cos.as_ptr(), sin.as_ptr(), cos.len());
+    let mut pair = 0;
+    while pair < half {
+        // SAFETY: the caller's.
+        unsafe {
+            let (first, second) = (head.add(STEP * pair), head.add(STEP * pair + apart));
+            let (x, y) = (*first, *second);
+            let (c, s) = (*cos.add(pair), *sin.add(pair));
+            *first = x * c - y * s;
+            *second = x * s + y * c;
+        }
+        pair += 1;
     }
 }
