@@ -294,7 +294,7 @@ pub struct SchedulingArguments {
     /// Most sequences that run at once
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = positive)]
     pub parallel: usize,
-    /// What running sequences may wait for their next token while prompts come in [default: 1.75 times what they wait alone for one prompt, more for several, up to 250]
+    /// What running sequences may wait for their next token while prompts come in [default: 1.75 times what they and those who wait to join them, but one, would wait alone]
     #[arg(long, value_name = "MS")]
     pub inter_token_ms: Option<u64>,
     /// Most tokens that are guessed ahead from what was said before, while that is measured to pay; the text stays the same

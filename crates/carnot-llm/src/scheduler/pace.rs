@@ -3,9 +3,9 @@
 //! Two running averages: the time of a step that only decodes, of so many sequences, and the time that each further row adds, be it a prompt
 //! token or a sequence. Both follow the machine and the depth of the sequences, which change slowly from step to step.
 //!
-//! Where nothing else is asked for, a prompt that wants to join those who run has three quarters of the time of a step beside theirs. Of
-//! several each has so much, beside a step of all of them but one, as it soon will be; but no more in all than what a reader hardly
-//! notices. So a single long prompt is held short, and sixteen that come at once do not trickle in one by one while few decode.
+//! Where nothing else is asked for, running sequences wait somewhat longer for their tokens than they would alone, and then as if those who
+//! wait to join them, but one, were with them already: soon they are. So a single long prompt is held short, and sixteen that come at once
+//! do not trickle in one by one while the machine decodes for few.
 
 use std::time::Duration;
 
@@ -15,10 +15,8 @@ const NEWEST: f64 = 0.25;
 const FIRST: usize = 32;
 /// Prompt tokens that a step takes whatever they cost, so that prompts come to an end.
 const FEWEST: usize = 4;
-/// What a prompt may add to a step, as a share of one without prompts, where nothing else is asked for.
-const SHARE: f64 = 0.75;
-/// Seconds that a step may take where several prompts add to it: the pace of slow reading.
-const READING: f64 = 0.25;
+/// How long a step may take against one without prompts, where nothing else is asked for.
+const SLOWDOWN: f64 = 1.75;
 
 /// What steps cost.
 #[derive(Clone, Copy, Debug, Default)]
@@ -66,11 +64,7 @@ impl Pace {
         let fitting = match (self.decode_seconds, self.token_seconds) {
             (Some(_), Some(token)) => {
                 let joined = self.alone(decode + coming.saturating_sub(1));
-                let several = (1.0 + SHARE * coming as f64) * joined;
-                let target = target.map_or_else(
-                    || several.min(READING).max((1.0 + SHARE) * joined),
-                    |target| target.as_secs_f64(),
-                );
+                let target = target.map_or(SLOWDOWN * joined, |target| target.as_secs_f64());
                 ((target - self.alone(decode)) / token.max(1e-9)).max(0.0) as usize
             }
             _ => FIRST,
@@ -117,13 +111,8 @@ mod tests {
         );
         assert_eq!(
             pace.prompt_tokens(None, 3, 9, 512),
-            332,
-            "eight more would take 24 ms alone, 186 with nine times what one adds"
-        );
-        assert_eq!(
-            pace.prompt_tokens(None, 3, 16, 512),
-            460,
-            "a quarter of a second is the most"
+            44,
+            "eight more would take 24 ms alone, 42 with what is added"
         );
         assert_eq!(pace.prompt_tokens(None, 7, 1, 512), 33, "seven take 22 ms");
         for _ in 0..40 {
