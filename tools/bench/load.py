@@ -191,7 +191,7 @@ async def soak(options, pid):
         stats = json.loads(await get(PORT, "/stats"))["engines"][0]
         if stats["kv_blocks_free"] == 0:
             break
-        await chat(PORT, piece(2000, 50_000 + index), 1)
+        await chat(PORT, piece(1200, 50_000 + index), 1)
     print(f"{stats['kv_blocks_free']} of {stats['kv_blocks']} blocks are unwritten: {anonymous(pid) / 2**20:.1f} MiB", flush=True)
     sizes = []
     for part in range(10):
