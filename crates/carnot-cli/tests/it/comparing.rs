@@ -15,7 +15,7 @@ fn the_slower_is_found_from_either_side() {
         worse.stdout
     );
     assert!(
-        worse.stdout.contains("10 pairs of runs"),
+        worse.stdout.contains("pairs of runs in turns"),
         "{}",
         worse.stdout
     );
@@ -39,7 +39,8 @@ fn what_does_not_matter_is_no_difference() {
     let told: Value = serde_json::from_str(&carnot(&arguments).success()).unwrap();
     let wall = &told["measures"][0];
     assert_eq!(wall["verdict"], "no difference");
-    assert_eq!(wall["pairs"].as_array().unwrap().len(), 10);
+    let pairs = wall["pairs"].as_array().unwrap().len();
+    assert!([10, 20, 40, 80].contains(&pairs), "{pairs}");
     assert!(wall["change"]["confidence"].as_f64().unwrap() >= 0.99);
 }
 
