@@ -16,6 +16,7 @@ mod client;
 mod figures;
 mod prompts;
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -114,8 +115,8 @@ pub fn put(load: &Load, mut progress: impl FnMut(usize)) -> Result<Run, Error> {
         told.push(answer);
         progress(told.len());
     }
-    // It ends before its channel does.
-    let _ = pacer.join();
+    // It has ended, since its channel has; a panic of it is ours.
+    pacer.join().unwrap_or_else(|panic| resume_unwind(panic));
     let wall = told
         .iter()
         .map(|answer: &Answer| answer.ended)

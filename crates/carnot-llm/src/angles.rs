@@ -1,7 +1,7 @@
 //! Cosines and sines of positions, for the rotary embedding: computed when a position is first reached, and kept.
 //!
-//! A sine costs as much as twenty multiplications, on one thread, while the others wait: for sixteen sequences that was a
-//! thirtieth of a small model's step. Kept, a position takes four bytes for each dimension of a head, once for all layers.
+//! Sines are computed on one thread while the others wait, for every row of every step. Kept, a position takes four bytes for each
+//! dimension of a head, once for all layers.
 
 /// The angles of positions from 0 on.
 #[derive(Debug)]

@@ -10,7 +10,8 @@
 //!
 //! Serving never waits for a collector. What the channel has no room for, or the collector does not take, is dropped and counted.
 //!
-//! The format is written here, and not by OpenTelemetry's crates: they are thirty for one request, and their exporter drops without saying so.
+//! The format is written here, and not by OpenTelemetry's crates, which bring an HTTP client and protocol buffers for this one request, and whose
+//! exporter drops without saying so.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

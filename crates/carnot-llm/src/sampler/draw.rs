@@ -145,8 +145,12 @@ impl Draw {
 
     /// Takes the `count` tokens of the largest logits in order, after [`survey`](Self::survey).
     fn gather_top(&mut self, logits: &[f32], count: usize) {
+        self.candidates.clear();
+        if count == 0 {
+            return;
+        }
         self.weights.clone_from(&self.largest);
-        let lowest = if count > 0 && count <= self.weights.len() {
+        let lowest = if count <= self.weights.len() {
             *self
                 .weights
                 .select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a))
@@ -155,7 +159,7 @@ impl Draw {
             f32::NEG_INFINITY
         };
         self.gather(logits, lowest);
-        if count > 0 && count < self.candidates.len() {
+        if count < self.candidates.len() {
             self.candidates
                 .select_nth_unstable_by(count - 1, likelier_first);
         }
