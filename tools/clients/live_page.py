@@ -29,7 +29,8 @@ def main():
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         return print("page: skipped, there is no Chromium")
-    with serve(options.carnot, "--api-key", f"team:{KEY}") as (address, _), sync_playwright() as playwright:
+    # On a slow machine too, what waits here is not sent away.
+    with serve(options.carnot, "--api-key", f"team:{KEY}", "--queue-seconds", "3600") as (address, _), sync_playwright() as playwright:
         page = playwright.chromium.launch(executable_path=browser, args=FLAGS).new_page(viewport={"width": 1100, "height": 1500})
         wrong = []
         page.on("pageerror", lambda error: wrong.append(str(error)))
