@@ -1,7 +1,7 @@
 //! Plain versioned data that Carnot promises to read again.
 //!
 //! A record is what one part of Carnot hands to another, or to a file: a [`Trace`] of what ran, a [`MachineProfile`]
-//! of what the machine allows, a [`ProfileSummary`] of what was learnt. Records know nothing of how they were made and
+//! of what the machine allows, a [`ProfileSummary`] of what was learnt, a [`BenchRecord`] of what was measured again and again. Records know nothing of how they were made and
 //! compute nothing but look-ups in themselves. Each is JSON with a `schema` and a `version`; see [`Record`].
 //!
 //! ```
@@ -13,6 +13,7 @@
 //! # Ok::<(), carnot_record::Error>(())
 //! ```
 
+mod bench;
 mod error;
 mod machine;
 mod profile;
@@ -21,6 +22,7 @@ mod span;
 mod span_columns;
 mod trace;
 
+pub use bench::{BenchRecord, Better, LossSamples, Metric, Series};
 pub use error::Error;
 pub use machine::{
     BandwidthCurve, BandwidthPoint, Cache, Cpu, DispatchEntry, KernelTiming, Kernels,

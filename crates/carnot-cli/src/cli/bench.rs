@@ -1,0 +1,91 @@
+//! What can be measured, and how.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use carnot_bench::load::Target;
+use clap::{Args, Subcommand};
+
+use super::{Format, not_negative, positive, rate, seconds};
+
+/// What `carnot bench` takes.
+#[derive(Debug, Args)]
+pub struct BenchArguments {
+    #[command(subcommand)]
+    pub suite: Suite,
+}
+
+/// What is measured.
+#[derive(Debug, Subcommand)]
+pub enum Suite {
+    /// A server that speaks OpenAI's interface, ours or not
+    Serve(ServeLoadArguments),
+}
+
+/// What `carnot bench serve` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  carnot bench serve --rate 4 --duration 60 --tokens 64
+  carnot bench serve --clients 16 --url http://127.0.0.1:8000 --model other --chat
+  carnot bench serve --rate 20 --slo-first-ms 500 --format json
+
+Latencies count from when a request was due, not from when it was sent. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 void: the client was the limit.")]
+pub struct ServeLoadArguments {
+    /// The server
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080", value_parser = Target::parse)]
+    pub url: Target,
+    /// The model's name, where the server has several
+    #[arg(long)]
+    pub model: Option<String>,
+    /// What opens the server
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "CARNOT_API_KEY",
+        hide_env_values = true
+    )]
+    pub api_key: Option<String>,
+    /// Ask for chats instead of completions
+    #[arg(long)]
+    pub chat: bool,
+    /// Requests a second, whatever became of those before
+    #[arg(long, value_name = "N", conflicts_with = "clients", value_parser = rate)]
+    pub rate: Option<f64>,
+    /// How uneven they come: 0 evenly, 1 as from many people (Poisson), more in bursts
+    #[arg(long, value_name = "X", default_value_t = 1.0, requires = "rate", value_parser = not_negative)]
+    pub burstiness: f64,
+    /// Without a rate: clients, each of which asks again when it is answered
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = positive)]
+    pub clients: usize,
+    /// For how long requests come
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub duration: Duration,
+    /// Words of a prompt
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
+    pub prompt_words: usize,
+    /// Words of them that are the same in all prompts
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub shared_words: usize,
+    /// Prompts instead of words: a file with an object a line, with `prompt`
+    #[arg(long, value_name = "FILE")]
+    pub dataset: Option<PathBuf>,
+    /// Tokens that each request asks for
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 64, value_parser = positive)]
+    pub tokens: usize,
+    /// A good request has its first text in so many milliseconds from when it was due
+    #[arg(long, value_name = "MS", value_parser = not_negative)]
+    pub slo_first_ms: Option<f64>,
+    /// A good request takes so many milliseconds a token after the first, on average
+    #[arg(long, value_name = "MS", value_parser = not_negative)]
+    pub slo_token_ms: Option<f64>,
+    /// A good request ends in so many milliseconds from when it was due
+    #[arg(long, value_name = "MS", value_parser = not_negative)]
+    pub slo_whole_ms: Option<f64>,
+    /// The same seed gives the same prompts at the same times
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// How the result is printed
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+}
