@@ -1,7 +1,7 @@
 """Ask `carnot serve` what its own description allows and what it does not, and see that it answers as described.
 
     pip install schemathesis
-    python tools/clients/fuzz_http.py target/debug/carnot [--examples 40]
+    python tools/clients/fuzz_http.py target/debug/carnot [--examples 20]
 
 Starts the server with the embedded model on a port that is free, lets schemathesis make up requests from /openapi.json, and ends it.
 """
@@ -20,7 +20,7 @@ CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,re
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("carnot")
-    parser.add_argument("--examples", type=int, default=40, help="requests made up for each route")
+    parser.add_argument("--examples", type=int, default=20, help="requests made up for each route")
     options = parser.parse_args()
     # A wait that is too long is answered with 503, which the checks take for a fault.
     flags = ["--request-seconds", "20", "--queue-seconds", "3600"]

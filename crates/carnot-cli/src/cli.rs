@@ -12,7 +12,10 @@ use carnot_server::Collector;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
-pub use bench::{BenchArguments, ServeLoadArguments, Suite};
+pub use bench::{
+    BenchArguments, ConcurrentArguments, InferenceArguments, ResultArguments, ServeLoadArguments,
+    Suite, WorkloadArguments,
+};
 pub use compare::CompareArguments;
 
 /// Run, serve and profile model inference, and see beside every figure the limit of the machine and where the rest went.
@@ -43,7 +46,7 @@ pub enum Command {
     Perplexity(PerplexityArguments),
     /// Write a model of real shape with random weights, for sizing and benchmarks
     Synth(SynthArguments),
-    /// Put load on a server, and see what its clients see
+    /// Measure a model or a server again and again, beside what the machine allows
     Bench(BenchArguments),
     /// Run two commands in turns until it is certain which takes less, or that it does not matter
     Compare(CompareArguments),

@@ -13,6 +13,7 @@ mod machine;
 mod memory;
 mod model_source;
 mod printer;
+mod workload;
 
 use std::process::ExitCode;
 

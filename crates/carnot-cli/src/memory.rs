@@ -13,6 +13,11 @@ pub fn available_bytes() -> Option<u64> {
     available_under(Path::new("/"))
 }
 
+/// The most that this process has held at once, if that is known.
+pub fn peak_bytes() -> Option<u64> {
+    field(&read(Path::new("/"), "proc/self/status")?, "VmHWM:").map(|kib| kib << 10)
+}
+
 /// `root` is `/`, or stands for it in tests.
 fn available_under(root: &Path) -> Option<u64> {
     let groups = ACCOUNTS.iter().flat_map(|account| account.available(root));

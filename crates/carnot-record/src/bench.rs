@@ -39,6 +39,9 @@ pub struct BenchRecord {
     /// Where the time went; the values of one index sum to the wall time of that repetition.
     #[serde(default)]
     pub losses: Vec<LossSamples>,
+    /// Figures by the names that other tools read, such as `p99_latency_ms`.
+    #[serde(default)]
+    pub summary: BTreeMap<String, f64>,
     /// What a report draws.
     #[serde(default)]
     pub series: Vec<Series>,
@@ -123,6 +126,14 @@ impl Metric {
         }
     }
 
+    /// The least value that a share of them does not exceed: one that was measured. `None` of none.
+    pub fn quantile(&self, share: f64) -> Option<f64> {
+        let mut sorted = self.values.clone();
+        sorted.sort_by(f64::total_cmp);
+        let rank = (share * sorted.len() as f64).ceil() as usize;
+        sorted.get(rank.saturating_sub(1)).copied()
+    }
+
     /// The same, beside what the machine allows.
     #[must_use]
     pub fn with_limit(self, limit: f64) -> Self {
@@ -156,6 +167,7 @@ impl Default for BenchRecord {
             conditions: BTreeMap::new(),
             metrics: Vec::new(),
             losses: Vec::new(),
+            summary: BTreeMap::new(),
             series: Vec::new(),
             warnings: Vec::new(),
             void: None,
@@ -220,6 +232,15 @@ mod tests {
         assert_eq!(again, record);
         assert_eq!(again.metric("decode").unwrap().unit, "tokens/s");
         assert_eq!(again.metric("load"), None);
+    }
+
+    #[test]
+    fn quantiles_are_values_that_were_measured() {
+        let values = (1..=100).rev().map(f64::from).collect();
+        let metric = Metric::latencies("end_to_end", values);
+        let of = [0.0, 0.5, 0.95, 0.99, 1.0].map(|share| metric.quantile(share).unwrap());
+        assert_eq!(of, [1.0, 50.0, 95.0, 99.0, 100.0]);
+        assert_eq!(Metric::latencies("none", Vec::new()).quantile(0.5), None);
     }
 
     #[test]

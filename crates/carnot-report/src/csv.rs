@@ -41,7 +41,7 @@ fn row(operation: &OperationGroup) -> String {
 }
 
 /// A field in quotes. A name that a spreadsheet would take for a formula is kept from it by an apostrophe.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
         "'"
     } else {

@@ -12,12 +12,14 @@ use serde::Serialize;
 use timeline::Timeline;
 
 const TEMPLATE: &str = include_str!("html/report.html");
-const STYLE: &str = include_str!("html/report.css");
+pub(crate) const STYLE: &str = include_str!("html/report.css");
+pub(crate) const FORMAT: &str = include_str!("html/format.js");
+pub(crate) const DRAW: &str = include_str!("html/draw.js");
 
 /// In order: each may use those before it.
 const SCRIPTS: [&str; 11] = [
-    include_str!("html/format.js"),
-    include_str!("html/draw.js"),
+    FORMAT,
+    DRAW,
     include_str!("html/summary.js"),
     include_str!("html/waterfall.js"),
     include_str!("html/roofline.js"),
@@ -55,7 +57,7 @@ pub fn render(analysis: &Analysis, trace: &Trace) -> String {
 }
 
 /// Fills each place once, from left to right, so that data which looks like a place is left alone.
-fn fill(template: &str, places: &[(&str, &str)]) -> String {
+pub(crate) fn fill(template: &str, places: &[(&str, &str)]) -> String {
     let mut page = String::new();
     let mut rest = template;
     for (place, text) in places {

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | [`text`], [`markdown`], [`html`] | [`perfetto`], [`chrome`], [`speedscope`] | [`pprof`], [`collapsed`], [`flamegraph`] |
 //!
-//! [`json`] and [`csv`] are for scripts.
+//! [`json`] and [`csv`] are for scripts. [`bench`] has the forms of what a benchmark measured.
 //!
 //! ```
 //! use carnot_analyze::{MachineProfile, RunInfo, Trace, analyze};
@@ -22,6 +22,7 @@
 //! # drop(bytes);
 //! ```
 
+pub mod bench;
 pub mod chrome;
 pub mod collapsed;
 pub mod csv;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use carnot_bench::load::Target;
 use clap::{Args, Subcommand};
 
-use super::{Format, not_negative, positive, rate, seconds};
+use super::{Format, ModelArguments, not_negative, positive, rate, seconds};
 
 /// What `carnot bench` takes.
 #[derive(Debug, Args)]
@@ -18,8 +18,78 @@ pub struct BenchArguments {
 /// What is measured.
 #[derive(Debug, Subcommand)]
 pub enum Suite {
+    /// A model in this process: load, prefill, decode, latencies, and where the time went
+    Inference(InferenceArguments),
+    /// A model in this process with more and more sequences at once, and what limits their number
+    Concurrent(ConcurrentArguments),
     /// A server that speaks OpenAI's interface, ours or not
     Serve(ServeLoadArguments),
+}
+
+/// What suites that run a model in this process have in common.
+#[derive(Debug, Args)]
+pub struct WorkloadArguments {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// Text to continue [default: a built-in one of 128 tokens]
+    #[arg(short, long)]
+    pub prompt: Option<String>,
+    /// Length of the built-in prompt
+    #[arg(long, conflicts_with = "prompt", value_name = "N", value_parser = positive)]
+    pub prompt_tokens: Option<usize>,
+    /// Tokens to generate; end-of-text tokens are ignored
+    #[arg(short = 'n', long, default_value_t = 64, value_parser = positive)]
+    pub tokens: usize,
+}
+
+/// Where what was measured goes.
+#[derive(Debug, Args)]
+pub struct ResultArguments {
+    /// How the result is printed
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+    /// Directory for the files: the record, a table of its values, a summary, and a page of all records there
+    #[arg(short, long, value_name = "DIRECTORY", env = "CARNOT_BENCH_OUTPUT")]
+    pub output: Option<PathBuf>,
+}
+
+/// What `carnot bench inference` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  carnot bench inference
+  carnot bench inference model.gguf --prompt-tokens 512 --tokens 128 --iterations 20 --output benchmark_results
+  carnot compare --a './old bench inference --format json' --b './new bench inference --format json'")]
+pub struct InferenceArguments {
+    #[command(flatten)]
+    pub workload: WorkloadArguments,
+    /// Requests that count
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = positive)]
+    pub iterations: usize,
+    /// Requests before that do not count [default: until the times of three in a row are within 10 %, 10 at most]
+    #[arg(long, value_name = "N")]
+    pub warmup: Option<usize>,
+    #[command(flatten)]
+    pub result: ResultArguments,
+}
+
+/// What `carnot bench concurrent` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  carnot bench concurrent
+  carnot bench concurrent model.gguf --clients 1,2,4,8 --requests 4")]
+pub struct ConcurrentArguments {
+    #[command(flatten)]
+    pub workload: WorkloadArguments,
+    /// How many clients ask at once, one after another
+    #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_value = "1,2,4,8,16,32", value_parser = positive)]
+    pub clients: Vec<usize>,
+    /// Requests of each client that count
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = positive)]
+    pub requests: usize,
+    #[command(flatten)]
+    pub result: ResultArguments,
 }
 
 /// What `carnot bench serve` takes.

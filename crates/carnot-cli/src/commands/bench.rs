@@ -1,5 +1,8 @@
 //! `carnot bench`: one file per suite.
 
+mod concurrent;
+mod inference;
+mod results;
 mod serve;
 
 use std::process::ExitCode;
@@ -9,6 +12,8 @@ use crate::printer::Printer;
 
 pub fn execute(arguments: &BenchArguments, printer: &Printer) -> anyhow::Result<ExitCode> {
     match &arguments.suite {
+        Suite::Inference(arguments) => inference::execute(arguments, printer),
+        Suite::Concurrent(arguments) => concurrent::execute(arguments, printer),
         Suite::Serve(arguments) => serve::execute(arguments, printer),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use carnot_analyze::{Analysis, RunInfo, analyze};
-use carnot_engine::{TextEngine, TextRequest};
+use carnot_engine::TextEngine;
 use carnot_llm::LlmEngine;
 use carnot_probe::{Kind, span};
 use carnot_record::Trace;
@@ -17,15 +17,12 @@ use crate::cli::{Format, ProfileArguments};
 use crate::generation::{Generation, generate};
 use crate::model_source::Loaded;
 use crate::printer::Printer;
+use crate::workload::Workload;
 use crate::{cores, interrupt, machine, model_source};
 
 /// Ends the report for people.
 const NEXT: &str =
     "next      carnot run -p 'def fibonacci(n):' · carnot machine · carnot profile MODEL.gguf\n";
-/// Tokens of the built-in prompt.
-const PROMPT_TOKENS: usize = 128;
-/// Repeated to whatever length is asked for.
-const PROMPT: &str = include_str!("profile_prompt.txt");
 
 pub fn execute(arguments: &ProfileArguments, printer: &Printer) -> anyhow::Result<()> {
     let forms: Vec<Form> = arguments.emit.iter().filter_map(|emit| emit.0).collect();
@@ -79,7 +76,8 @@ fn record(
     engine: &mut LlmEngine,
     printer: &Printer,
 ) -> anyhow::Result<Trace> {
-    let request = request(arguments, engine)?;
+    let workload = Workload::from(arguments);
+    let request = workload.request(engine)?;
     let loading = carnot_probe::drain();
     carnot_probe::disable();
     let mut warm = Duration::ZERO;
@@ -89,10 +87,10 @@ fn record(
     }
     carnot_probe::enable();
     let cost = carnot_probe::measure_cost();
-    carnot_probe::reserve(events_expected(arguments, engine, request.prompt.len()));
+    carnot_probe::reserve(arguments.repeat * workload.events(engine, request.prompt.len()));
     for _ in 0..arguments.repeat {
         let tokenize = span!("tokenize", Kind::Phase);
-        let request = self::request(arguments, engine)?;
+        let request = workload.request(engine)?;
         tokenize.end();
         let generation = generate(engine, request, |_| Ok(()))?;
         stop_if_asked()?;
@@ -115,53 +113,6 @@ fn stop_if_asked() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Room for the spans of all operations on all threads, so that recording takes no page fault.
-fn events_expected(arguments: &ProfileArguments, engine: &LlmEngine, prompt: usize) -> usize {
-    let model = engine.loaded();
-    let steps = arguments.tokens + prompt.div_ceil(512) + 2;
-    arguments.repeat
-        * steps
-        * (model.config().layers * 13 + 8)
-        * 2
-        * model.compute().pool().threads()
-}
-
-fn request(arguments: &ProfileArguments, engine: &LlmEngine) -> anyhow::Result<TextRequest> {
-    let tokenizer = engine.tokenizer();
-    let prompt = match &arguments.prompt {
-        Some(text) => tokenizer.encode(text, true)?,
-        None => built_in_prompt(engine, arguments.prompt_tokens.unwrap_or(PROMPT_TOKENS))?,
-    };
-    let context = engine.model().context_length;
-    let room = context.saturating_sub(prompt.len());
-    anyhow::ensure!(
-        room >= arguments.tokens,
-        "a prompt of {} tokens and {} to generate do not fit a context of {context}; lower --tokens or raise --context",
-        prompt.len(),
-        arguments.tokens
-    );
-    Ok(TextRequest {
-        prompt,
-        max_tokens: arguments.tokens,
-        ignore_eos: true,
-        ..TextRequest::default()
-    })
-}
-
-fn built_in_prompt(engine: &LlmEngine, length: usize) -> anyhow::Result<Vec<u32>> {
-    let mut tokens = engine.tokenizer().encode(PROMPT, true)?;
-    anyhow::ensure!(
-        !tokens.is_empty(),
-        "the tokenizer makes nothing of the built-in prompt; give one with --prompt"
-    );
-    let more = tokens.clone();
-    while tokens.len() < length {
-        tokens.extend_from_slice(&more);
-    }
-    tokens.truncate(length);
-    Ok(tokens)
-}
-
 /// The folder for the files, made before the work so that a wrong one costs none.
 fn make_folder(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))
@@ -174,4 +125,14 @@ fn write(forms: &[Form], folder: &Path, analysis: &Analysis, trace: &Trace) -> a
             .with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(())
+}
+
+impl<'a> From<&'a ProfileArguments> for Workload<'a> {
+    fn from(arguments: &'a ProfileArguments) -> Self {
+        Self {
+            prompt: arguments.prompt.as_deref(),
+            prompt_tokens: arguments.prompt_tokens,
+            tokens: arguments.tokens,
+        }
+    }
 }

@@ -1,0 +1,301 @@
+//! `carnot bench inference`: one request again and again, each accounted for from the floor up.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use carnot_analyze::{Analysis, RunInfo, analyze};
+use carnot_engine::{TextEngine, TextRequest};
+use carnot_llm::LlmEngine;
+use carnot_probe::Cost;
+use carnot_record::{BenchRecord, Better, LossSamples, MachineProfile, Metric};
+
+use super::results::{self, Beginning};
+use crate::capture::trace_of;
+use crate::cli::{InferenceArguments, WorkloadArguments};
+use crate::generation::generate;
+use crate::model_source::{self, Loaded};
+use crate::printer::{Printer, Unit};
+use crate::workload::Workload;
+use crate::{cores, interrupt, machine, memory};
+
+/// A model is steady when the times of this many requests in a row lie within [`STEADY`] of each other.
+const WINDOW: usize = 3;
+const STEADY: f64 = 1.10;
+/// It is taken as it is after this many.
+const MOST_WARMUPS: usize = 10;
+
+pub fn execute(arguments: &InferenceArguments, printer: &Printer) -> anyhow::Result<ExitCode> {
+    results::give(&measure(arguments, printer)?, &arguments.result, printer)
+}
+
+/// Loads the model, warms it up, and measures so many requests.
+pub fn measure(arguments: &InferenceArguments, printer: &Printer) -> anyhow::Result<BenchRecord> {
+    let beginning = Beginning::of("inference");
+    let bench = Bench::new(&arguments.workload, printer)?;
+    let Bench { load_s, .. } = bench;
+    let mut bench = bench;
+    let warmups = bench.warm_up(arguments.warmup)?;
+    let bar = printer.progress("requests", Unit::Steps);
+    bar.set_length(arguments.iterations as u64);
+    let mut repetitions = Vec::new();
+    for _ in 0..arguments.iterations {
+        repetitions.push(bench.repeat()?);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let requests = Metric::latencies("request", of(&repetitions, |one| one.seconds));
+    let mut record = BenchRecord {
+        model: Some(model_source::summary(bench.engine.model())),
+        conditions: conditions(&arguments.workload, bench.prompt_tokens()),
+        losses: losses(&repetitions),
+        summary: summary(&requests, load_s),
+        warnings: bench.warnings.clone(),
+        ..beginning.record()
+    };
+    if let Some(first) = repetitions.first() {
+        record.machine = first.analysis.summary().machine;
+    }
+    if warmups == MOST_WARMUPS {
+        record.warnings.push(format!(
+            "the last {WINDOW} of {MOST_WARMUPS} requests before were not within {:.0} % of each other: the machine is not steady",
+            100.0 * (STEADY - 1.0)
+        ));
+    }
+    record.metrics = metrics(&repetitions, requests, load_s);
+    Ok(record)
+}
+
+/// What the losses of each repetition sum to is its wall time.
+fn losses(repetitions: &[Repetition]) -> Vec<LossSamples> {
+    let mut all: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for (index, one) in repetitions.iter().enumerate() {
+        let summary = one.analysis.summary();
+        let floor = ("floor".to_owned(), summary.floor_ns as f64);
+        let losses = summary
+            .losses
+            .into_iter()
+            .map(|loss| (loss.name, loss.ns as f64));
+        for (name, ns) in std::iter::once(floor).chain(losses) {
+            // One that a repetition did not have took it no time.
+            all.entry(name)
+                .or_insert_with(|| vec![0.0; repetitions.len()])[index] += ns;
+        }
+    }
+    all.into_iter()
+        .map(|(name, ns)| LossSamples { name, ns })
+        .collect()
+}
+
+fn metrics(repetitions: &[Repetition], requests: Metric, load_s: f64) -> Vec<Metric> {
+    let floor = Metric::latencies(
+        "",
+        of(repetitions, |one| one.analysis.total.floor_ns as f64),
+    );
+    let requests = match floor.quantile(0.5) {
+        Some(floor) if floor > 0.0 => requests.with_limit(floor / 1e9),
+        _ => requests,
+    };
+    let first = of(repetitions, |one| {
+        one.analysis.latency.first_token.p50_ns as f64 / 1e9
+    });
+    let gaps = repetitions
+        .iter()
+        .flat_map(|one| one.gaps.clone())
+        .collect();
+    let mut metrics = vec![
+        requests,
+        Metric::latencies("time_to_first_token", first),
+        Metric::latencies("inter_token_latency", gaps),
+    ];
+    for phase in ["prefill", "decode"] {
+        let rates = of(repetitions, |one| rate(&one.analysis, phase).0);
+        let limits = Metric::latencies("", of(repetitions, |one| rate(&one.analysis, phase).1));
+        let metric = Metric::repeated(phase, "tokens/s", Better::Higher, rates);
+        metrics.push(match limits.quantile(0.5) {
+            Some(limit) if limit > 0.0 => metric.with_limit(limit),
+            _ => metric,
+        });
+    }
+    metrics.push(Metric::repeated("load", "s", Better::Lower, vec![load_s]));
+    let peak = memory::peak_bytes().map(|bytes| bytes as f64);
+    let peak = Metric::repeated("peak_memory", "bytes", Better::Lower, Vec::from_iter(peak));
+    metrics.push(peak);
+    metrics.retain(|metric| !metric.values.is_empty());
+    metrics
+}
+
+/// Tokens a second of a phase, and what they could be.
+fn rate(analysis: &Analysis, phase: &str) -> (f64, f64) {
+    let phase = analysis.phases.iter().find(|known| known.name == phase);
+    phase.map_or((0.0, 0.0), |phase| {
+        (phase.tokens_per_s(), phase.limit_tokens_per_s())
+    })
+}
+
+fn of(repetitions: &[Repetition], value: impl Fn(&Repetition) -> f64) -> Vec<f64> {
+    repetitions.iter().map(value).collect()
+}
+
+fn summary(requests: &Metric, load_s: f64) -> BTreeMap<String, f64> {
+    let mut summary = results::latency_summary(requests);
+    let total: f64 = requests.values.iter().sum();
+    let count = requests.values.len() as f64;
+    let memory = memory::peak_bytes().map(|bytes| bytes as f64 / 1e6);
+    let figures = [
+        ("iterations", Some(count)),
+        ("successful_requests", Some(count)),
+        ("failed_requests", Some(0.0)),
+        ("error_rate", Some(0.0)),
+        ("total_duration_sec", Some(total)),
+        ("throughput_rps", (total > 0.0).then(|| count / total)),
+        ("model_loading_time_ms", Some(1e3 * load_s)),
+        ("memory_usage_mb", memory),
+    ];
+    let figures = figures
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    summary.extend(figures);
+    summary
+}
+
+/// What has to be the same for two records to be compared.
+pub fn conditions(workload: &WorkloadArguments, prompt_tokens: usize) -> BTreeMap<String, String> {
+    let compute = &workload.model.compute;
+    let mut conditions = BTreeMap::from([
+        ("prompt-tokens".to_owned(), prompt_tokens.to_string()),
+        ("tokens".to_owned(), workload.tokens.to_string()),
+        (
+            "kv-type".to_owned(),
+            format!("{:?}", compute.kv_type).to_lowercase(),
+        ),
+    ]);
+    if let Some(set) = compute.instruction_set {
+        conditions.insert("instruction-set".to_owned(), set.to_string());
+    }
+    conditions
+}
+
+/// A loaded model that is asked the same again and again.
+struct Bench {
+    engine: LlmEngine,
+    request: TextRequest,
+    machine: MachineProfile,
+    run: RunInfo,
+    cost: Cost,
+    load_s: f64,
+    warnings: Vec<String>,
+}
+
+/// One request, accounted for.
+struct Repetition {
+    seconds: f64,
+    /// Seconds from token to token.
+    gaps: Vec<f64>,
+    analysis: Analysis,
+}
+
+impl Bench {
+    fn new(arguments: &WorkloadArguments, printer: &Printer) -> anyhow::Result<Self> {
+        let threads = arguments.model.compute.threads;
+        let threads = threads.map_or_else(cores::usable, usize::from);
+        let machine = machine::profile(threads, false, printer);
+        interrupt::listen();
+        let begin = Instant::now();
+        let Loaded { engine, warnings } = model_source::load(&arguments.model, printer)?;
+        let load_s = begin.elapsed().as_secs_f64();
+        let workload = Workload::from(arguments);
+        let request = workload.request(&engine)?;
+        let run = RunInfo {
+            model: model_source::summary(engine.model()),
+            threads: threads as u32,
+            ..RunInfo::default()
+        };
+        carnot_probe::enable();
+        let cost = carnot_probe::measure_cost();
+        carnot_probe::reserve(workload.events(&engine, request.prompt.len()));
+        drop(carnot_probe::drain());
+        Ok(Self {
+            engine,
+            request,
+            machine,
+            run,
+            cost,
+            load_s,
+            warnings,
+        })
+    }
+
+    fn prompt_tokens(&self) -> usize {
+        self.request.prompt.len()
+    }
+
+    /// Runs `wanted` requests, or until they are steady; returns how many there were.
+    fn warm_up(&mut self, wanted: Option<usize>) -> anyhow::Result<usize> {
+        let mut times: Vec<f64> = Vec::new();
+        for _ in 0..wanted.unwrap_or(MOST_WARMUPS) {
+            times.push(self.repeat()?.seconds);
+            if wanted.is_none() && is_steady(&times) {
+                break;
+            }
+        }
+        Ok(if wanted.is_some() || is_steady(&times) {
+            0
+        } else {
+            times.len()
+        })
+    }
+
+    fn repeat(&mut self) -> anyhow::Result<Repetition> {
+        let begin = Instant::now();
+        let mut tokens = Vec::with_capacity(self.request.max_tokens);
+        generate(&mut self.engine, self.request.clone(), |_| {
+            tokens.push(Instant::now());
+            Ok(())
+        })?;
+        let seconds = begin.elapsed().as_secs_f64();
+        anyhow::ensure!(!interrupt::asked(), "interrupted; nothing was written");
+        let trace = trace_of(&carnot_probe::drain(), &self.cost);
+        let gap = |pair: &[Instant]| (pair[1] - pair[0]).as_secs_f64();
+        // The last piece is what the end adds to the last token: no token of its own.
+        tokens.pop();
+        Ok(Repetition {
+            seconds,
+            gaps: tokens.windows(2).map(gap).collect(),
+            analysis: analyze(&trace, &self.machine, &self.run),
+        })
+    }
+}
+
+fn is_steady(times: &[f64]) -> bool {
+    times.last_chunk::<WINDOW>().is_some_and(|last| {
+        let (least, most) = last
+            .iter()
+            .fold((f64::INFINITY, 0.0_f64), |(least, most), &time| {
+                (least.min(time), most.max(time))
+            });
+        most <= STEADY * least
+    })
+}
+
+impl<'a> From<&'a WorkloadArguments> for Workload<'a> {
+    fn from(arguments: &'a WorkloadArguments) -> Self {
+        Self {
+            prompt: arguments.prompt.as_deref(),
+            prompt_tokens: arguments.prompt_tokens,
+            tokens: arguments.tokens,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_alike_in_a_row_are_steady() {
+        assert!(!is_steady(&[1.0, 1.0]));
+        assert!(is_steady(&[9.0, 1.0, 1.05, 1.1]));
+        assert!(!is_steady(&[1.0, 1.0, 1.0, 1.2]));
+    }
+}
