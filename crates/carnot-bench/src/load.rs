@@ -4,7 +4,12 @@
 //! arrivals   when requests are due          pacer (a thread) ── at its time ──▶ a task each: client ── events ──▶ Answer
 //! client     a request and its stream                                                                        │
 //! prompts    what is asked where nobody says what
-//! figures    latencies from the due time, and how late the client itself was ◀───────────────────────────────┘
+//! replay     what others asked, and when: traces of several forms
+//! figures    latencies from the due time, and how late the client itself was ◀───────────────────────────────┤
+//! saturation whether it got worse and worse ◀────────────────────────────────────────────────────────────────┤
+//! raw        what is kept of answers: times ◀────────────────────────────────────────────────────────────────┘
+//! views      the figures of other tools, out of the same times, by their own definitions (numpy: to the last digit)
+//! search     the highest rate that holds
 //! ```
 //!
 //! **A request counts from when it was due**, not from when it was sent: a generator that waits for a slow server, and then counts from when it
@@ -14,7 +19,13 @@
 mod arrivals;
 mod client;
 mod figures;
+mod numpy;
 mod prompts;
+mod raw;
+mod replay;
+mod saturation;
+mod search;
+mod views;
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -26,8 +37,13 @@ use tokio::sync::mpsc;
 
 pub use arrivals::Arrivals;
 pub use client::{Answer, Endpoint, Failure, Target};
-pub use figures::{Figures, Latencies, Objectives, Void};
-pub use prompts::prompts;
+pub use figures::{Figures, Latencies, Objectives, Void, each, first, gaps, lag, whole};
+pub use prompts::{asks, prompts};
+pub use raw::{Raw, read_raw, write_raw};
+pub use replay::{Replay, TraceForm};
+pub use saturation::{Saturation, saturation};
+pub use search::Search;
+pub use views::{View, view};
 
 use client::Connections;
 
@@ -44,16 +60,37 @@ pub struct Load {
     /// For how long requests come.
     pub duration: Duration,
     /// What they are, one after another and again from the first.
-    pub prompts: Vec<String>,
-    /// Tokens that each asks for.
-    pub tokens: usize,
+    pub asks: Vec<Ask>,
     /// Of the arrivals.
     pub seed: u64,
+}
+
+/// What is asked once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// The prompt, or the user's message.
+    pub prompt: Arc<str>,
+    /// Tokens that the answer has to have.
+    pub tokens: usize,
+}
+
+impl Ask {
+    /// All `prompts`, with answers of so many tokens.
+    pub fn all(prompts: Vec<String>, tokens: usize) -> Vec<Self> {
+        let ask = |prompt: String| Self {
+            prompt: prompt.into(),
+            tokens,
+        };
+        prompts.into_iter().map(ask).collect()
+    }
 }
 
 /// A load that cannot be put on a server.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Nothing is asked.
+    #[error("expected at least one prompt, got none")]
+    Nothing,
     /// No threads.
     #[error("starting the threads that read answers: {0}")]
     Threads(#[from] std::io::Error),
@@ -70,6 +107,8 @@ pub enum Error {
 /// A run of a load.
 #[derive(Debug)]
 pub struct Run {
+    /// The first due time that there could have been.
+    pub begin: Instant,
     /// What became of each request, in the order in which they were due.
     pub answers: Vec<Answer>,
     /// From the first due time to the last end.
@@ -88,13 +127,12 @@ pub fn put(load: &Load, mut progress: impl FnMut(usize)) -> Result<Run, Error> {
         .enable_all()
         .build()?;
     let connections = Arc::new(Connections::new(load.target.clone()));
-    let prompt = load.prompts.first().cloned().unwrap_or_default();
-    let first = runtime.block_on(client::ask(
-        &connections,
-        &prompt,
-        load.tokens.min(2),
-        Instant::now(),
-    ));
+    let first = load.asks.first().ok_or(Error::Nothing)?;
+    let first = Ask {
+        tokens: first.tokens.min(2),
+        ..first.clone()
+    };
+    let first = runtime.block_on(client::ask(&connections, &first, Instant::now()));
     if let Err(failure) = first.outcome {
         let url = load.target.to_string();
         return Err(Error::Unreachable { url, failure });
@@ -127,6 +165,7 @@ pub fn put(load: &Load, mut progress: impl FnMut(usize)) -> Result<Run, Error> {
         .zip(processor_seconds())
         .map(|(before, after)| (after - before) / wall.as_secs_f64().max(1e-9));
     Ok(Run {
+        begin,
         answers: told,
         wall,
         cores,
@@ -141,18 +180,17 @@ fn pace(
     connections: &Arc<Connections>,
     answers: &mpsc::UnboundedSender<Answer>,
 ) {
-    let prompts = load.prompts.clone();
-    let prompt = move |index: usize| prompts[index % prompts.len().max(1)].clone();
+    let asks: Arc<[Ask]> = load.asks.clone().into();
     if let Arrivals::Closed { clients } = load.arrivals {
         let end = begin + load.duration;
         for first in 0..clients {
             let (connections, answers) = (Arc::clone(connections), answers.clone());
-            let (prompt, tokens) = (prompt.clone(), load.tokens);
+            let asks = Arc::clone(&asks);
             handle.spawn(async move {
                 let mut index = first;
                 while Instant::now() < end {
-                    let answer =
-                        client::ask(&connections, &prompt(index), tokens, Instant::now()).await;
+                    let ask = &asks[index % asks.len()];
+                    let answer = client::ask(&connections, ask, Instant::now()).await;
                     index += clients;
                     if answers.send(answer).is_err() {
                         return;
@@ -171,9 +209,9 @@ fn pace(
         let due = begin + offset;
         thread::sleep(due.saturating_duration_since(Instant::now()));
         let (connections, answers) = (Arc::clone(connections), answers.clone());
-        let (prompt, tokens) = (prompt(index), load.tokens);
+        let asks = Arc::clone(&asks);
         handle.spawn(async move {
-            let answer = client::ask(&connections, &prompt, tokens, due).await;
+            let answer = client::ask(&connections, &asks[index % asks.len()], due).await;
             // Nobody listens any more only when the run is over.
             let _ = answers.send(answer);
         });

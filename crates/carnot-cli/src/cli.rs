@@ -14,7 +14,7 @@ use tracing::level_filters::LevelFilter;
 
 pub use bench::{
     BenchArguments, ConcurrentArguments, InferenceArguments, ResultArguments, ServeLoadArguments,
-    Suite, WorkloadArguments,
+    Suite, ViewArgument, WorkloadArguments,
 };
 pub use compare::CompareArguments;
 
@@ -37,7 +37,7 @@ pub enum Command {
     /// Continue a prompt, or answer a message, and stream the text
     Run(RunArguments),
     /// Serve models over HTTP, with the interface that OpenAI's clients speak
-    Serve(ServeArguments),
+    Serve(Box<ServeArguments>),
     /// Run a model and see where every millisecond went, beside what the machine allows
     Profile(ProfileArguments),
     /// Measure what this machine allows: bandwidth, arithmetic, caches, the cost of a barrier and of a span

@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::Ask;
+
 /// How long a request may take.
 const PATIENCE: Duration = Duration::from_mins(10);
 
@@ -66,7 +68,8 @@ impl Target {
         })
     }
 
-    fn request(&self, prompt: &str, tokens: usize) -> Request<Full<Bytes>> {
+    fn request(&self, ask: &Ask) -> Request<Full<Bytes>> {
+        let Ask { prompt, tokens } = ask;
         let mut body = json!({
             "max_tokens": tokens,
             "temperature": 0,
@@ -76,11 +79,11 @@ impl Target {
         });
         let path = match self.endpoint {
             Endpoint::Chat => {
-                body["messages"] = json!([{ "role": "user", "content": prompt }]);
+                body["messages"] = json!([{ "role": "user", "content": &**prompt }]);
                 "chat/completions"
             }
             Endpoint::Completions => {
-                body["prompt"] = prompt.into();
+                body["prompt"] = (**prompt).into();
                 "completions"
             }
         };
@@ -194,34 +197,24 @@ impl Connections {
 }
 
 /// Sends a request and follows its stream to the end.
-pub(super) async fn ask(
-    connections: &Connections,
-    prompt: &str,
-    tokens: usize,
-    due: Instant,
-) -> Answer {
+pub(super) async fn ask(connections: &Connections, ask: &Ask, due: Instant) -> Answer {
     let sent = Instant::now();
     let mut answer = Answer {
         due,
         sent,
-        pieces: Vec::with_capacity(tokens),
+        pieces: Vec::with_capacity(ask.tokens),
         ended: sent,
         usage: None,
         outcome: Ok(()),
     };
-    let followed = timeout(PATIENCE, follow(connections, prompt, tokens, &mut answer)).await;
+    let followed = timeout(PATIENCE, follow(connections, ask, &mut answer)).await;
     answer.outcome = followed.unwrap_or(Err(Failure::Late));
     answer.ended = Instant::now();
     answer
 }
 
-async fn follow(
-    connections: &Connections,
-    prompt: &str,
-    tokens: usize,
-    answer: &mut Answer,
-) -> Result<(), Failure> {
-    let request = connections.target.request(prompt, tokens);
+async fn follow(connections: &Connections, ask: &Ask, answer: &mut Answer) -> Result<(), Failure> {
+    let request = connections.target.request(ask);
     let (sender, response) = connections.send(request).await?;
     let status = response.status().as_u16();
     let mut body = response.into_body();

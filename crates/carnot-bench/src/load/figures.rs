@@ -1,9 +1,9 @@
 //! What the clients saw, and whether it can be believed.
 
-use std::time::{Duration, Instant};
+use std::fmt;
+use std::time::Duration;
 
-use super::Run;
-use super::client::Answer;
+use super::Raw;
 
 /// Quantiles of a latency.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -70,6 +70,26 @@ pub enum Void {
     },
 }
 
+impl fmt::Display for Void {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Late { p99, most } => write!(
+                formatter,
+                "requests were sent late, 1 in 100 by {:.2} ms or more, where {:.2} ms is borne: the figures are of this client as much as of the server",
+                1e3 * p99,
+                1e3 * most
+            ),
+            Self::Busy { share } => {
+                write!(
+                    formatter,
+                    "the client used {share:.2} of its one core: it may have been the limit"
+                )
+            }
+        }?;
+        formatter.write_str("; ask for less, or from another machine")
+    }
+}
+
 /// Figures of a run. Latencies are in seconds.
 #[derive(Clone, Debug)]
 pub struct Figures {
@@ -110,110 +130,130 @@ pub struct Figures {
 /// Delays of the generator that are always borne, and as a share of what is measured.
 const LEAST_LAG: f64 = 0.001;
 const LAG_SHARE: f64 = 0.05;
+/// And as a share of the tightest objective: what it can change of how many are good is no more than that.
+const OBJECTIVE_SHARE: f64 = 0.01;
 /// Cores that the generator's threads may keep busy: that which reads, and that which sends.
 const BUSY: f64 = 0.9;
 
 impl Figures {
-    /// Of a run, of which requests that keep `objectives` are good.
-    pub fn of(run: &Run, objectives: Objectives) -> Self {
-        let good = |answer: &&Answer| answer.outcome.is_ok();
-        let answered: Vec<&Answer> = run.answers.iter().filter(good).collect();
-        let of = |from: fn(&Answer) -> Instant, to: fn(&Answer) -> Option<Instant>| {
-            let spans = answered
-                .iter()
-                .filter_map(|answer| Some((to(answer)? - from(answer)).as_secs_f64()));
-            Latencies::of(spans.collect())
-        };
-        let usage = |index: usize| {
-            answered
-                .iter()
-                .filter_map(|answer| Some(answer.usage?[index]))
-                .sum()
-        };
-        let gaps = answered.iter().flat_map(|answer| {
-            answer
-                .pieces
-                .windows(2)
-                .map(|pair| (pair[1] - pair[0]).as_secs_f64())
-        });
-        let lags = run
-            .answers
+    /// Of the requests of a run, of which those that keep `objectives` are good; `cores` is what the generator itself used.
+    pub fn of(requests: &[Raw], cores: Option<f64>, objectives: Objectives) -> Self {
+        let answered: Vec<&Raw> = requests
             .iter()
-            .map(|answer| (answer.sent - answer.due).as_secs_f64());
-        let first = of(|answer| answer.due, |answer| answer.pieces.first().copied());
-        let lag = Latencies::of(lags.collect());
+            .filter(|request| request.failure.is_none())
+            .collect();
+        let of = |samples: fn(&Raw) -> Option<f64>| {
+            Latencies::of(
+                answered
+                    .iter()
+                    .filter_map(|request| samples(request))
+                    .collect(),
+            )
+        };
+        let tokens = |count: fn(&Raw) -> u64| answered.iter().map(|request| count(request)).sum();
+        let gaps = answered.iter().flat_map(|request| gaps(request));
+        let firsts = of(first);
+        let lags = Latencies::of(requests.iter().map(lag).collect());
+        let is_good = |request: &&&Raw| keeps(request, objectives);
         Self {
-            asked: run.answers.len(),
+            asked: requests.len(),
             answered: answered.len(),
-            good: answered
+            good: answered.iter().filter(is_good).count(),
+            wall: requests
                 .iter()
-                .filter(|answer| keeps(answer, objectives))
-                .count(),
-            wall: run.wall.as_secs_f64(),
-            prompt_tokens: usage(0),
-            tokens: usage(1),
-            cached_tokens: usage(2),
-            whole: of(|answer| answer.due, |answer| Some(answer.ended)),
-            service_first: of(
-                |answer| answer.sent,
-                |answer| answer.pieces.first().copied(),
-            ),
-            service_whole: of(|answer| answer.sent, |answer| Some(answer.ended)),
+                .map(|request| request.ended_ns)
+                .max()
+                .map_or(0.0, |end| end as f64 / 1e9),
+            prompt_tokens: tokens(|request| request.prompt_tokens),
+            tokens: tokens(|request| request.tokens),
+            cached_tokens: tokens(|request| request.cached_tokens),
+            whole: of(|request| Some(whole(request))),
+            service_first: of(|request| Some(first(request)? - lag(request))),
+            service_whole: of(|request| Some(whole(request) - lag(request))),
             between: Latencies::of(gaps.collect()),
-            each: Latencies::of(answered.iter().filter_map(|answer| each(answer)).collect()),
-            failures: failures(&run.answers),
-            void: void(run, first, lag),
-            first,
-            lag,
+            each: of(each),
+            failures: failures(requests),
+            void: void(cores, borne(firsts, objectives), lags),
+            first: firsts,
+            lag: lags,
         }
     }
 }
 
+/// Seconds from one time to another; the later one is never the first.
+fn seconds(from: u64, to: u64) -> f64 {
+    to.saturating_sub(from) as f64 / 1e9
+}
+
+/// Seconds from when it was due to its first text.
+pub fn first(request: &Raw) -> Option<f64> {
+    Some(seconds(request.due_ns, *request.pieces_ns.first()?))
+}
+
+/// Seconds from when it was due to its end.
+pub fn whole(request: &Raw) -> f64 {
+    seconds(request.due_ns, request.ended_ns)
+}
+
+/// Seconds from when it was due to when it was sent.
+pub fn lag(request: &Raw) -> f64 {
+    seconds(request.due_ns, request.sent_ns)
+}
+
+/// Seconds between its pieces of text.
+pub fn gaps(request: &Raw) -> impl Iterator<Item = f64> + '_ {
+    let pairs = request.pieces_ns.windows(2);
+    pairs.map(|pair| seconds(pair[0], pair[1]))
+}
+
 /// Seconds for each token but the first.
-fn each(answer: &Answer) -> Option<f64> {
-    let tokens = answer
-        .usage
-        .map_or(answer.pieces.len() as u64, |usage| usage[1]);
-    let first = answer.pieces.first()?;
-    let last = answer.pieces.last()?;
-    (tokens > 1).then(|| (*last - *first).as_secs_f64() / (tokens - 1) as f64)
+pub fn each(request: &Raw) -> Option<f64> {
+    let (first, last) = (request.pieces_ns.first()?, request.pieces_ns.last()?);
+    (request.tokens > 1).then(|| seconds(*first, *last) / (request.tokens - 1) as f64)
 }
 
-fn keeps(answer: &Answer, objectives: Objectives) -> bool {
-    let first = answer.pieces.first().map(|first| *first - answer.due);
-    let within = |most: Option<Duration>, got: Option<Duration>| {
-        most.is_none_or(|most| got.is_some_and(|got| got <= most))
+fn keeps(request: &Raw, objectives: Objectives) -> bool {
+    let within = |most: Option<Duration>, got: Option<f64>| {
+        most.is_none_or(|most| got.is_some_and(|got| got <= most.as_secs_f64()))
     };
-    within(objectives.first, first)
-        && within(objectives.whole, Some(answer.ended - answer.due))
-        && within(
-            objectives.each,
-            Some(Duration::from_secs_f64(each(answer).unwrap_or(0.0))),
-        )
+    within(objectives.first, first(request))
+        && within(objectives.whole, Some(whole(request)))
+        && within(objectives.each, Some(each(request).unwrap_or(0.0)))
 }
 
-fn failures(answers: &[Answer]) -> Vec<(String, usize)> {
+fn failures(requests: &[Raw]) -> Vec<(String, usize)> {
     let mut told: Vec<(String, usize)> = Vec::new();
-    for answer in answers {
-        let Err(failure) = &answer.outcome else {
-            continue;
-        };
-        let text = failure.to_string();
-        match told.iter_mut().find(|(known, _)| *known == text) {
+    for failure in requests
+        .iter()
+        .filter_map(|request| request.failure.as_ref())
+    {
+        match told.iter_mut().find(|(known, _)| known == failure) {
             Some((_, count)) => *count += 1,
-            None => told.push((text, 1)),
+            None => told.push((failure.clone(), 1)),
         }
     }
     told.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     told
 }
 
-fn void(run: &Run, first: Option<Latencies>, lag: Option<Latencies>) -> Option<Void> {
-    let most = LEAST_LAG.max(LAG_SHARE * first.map_or(0.0, |first| first.p50));
+/// The delay of the generator that changes nothing of what is told: a part of the typical wait, or of what is allowed.
+fn borne(first: Option<Latencies>, objectives: Objectives) -> f64 {
+    let Objectives {
+        first: to_first,
+        whole,
+        ..
+    } = objectives;
+    let allowed = to_first.into_iter().chain(whole).min().unwrap_or_default();
+    LEAST_LAG
+        .max(LAG_SHARE * first.map_or(0.0, |first| first.p50))
+        .max(OBJECTIVE_SHARE * allowed.as_secs_f64())
+}
+
+fn void(cores: Option<f64>, most: f64, lag: Option<Latencies>) -> Option<Void> {
     if let Some(lag) = lag.filter(|lag| lag.p99 > most) {
         return Some(Void::Late { p99: lag.p99, most });
     }
-    let share = run.cores.filter(|share| *share > BUSY)?;
+    let share = cores.filter(|share| *share > BUSY)?;
     Some(Void::Busy { share })
 }
 

@@ -2,13 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+mod views;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use carnot_bench::load::{Arrivals, Error, Figures, Load, Objectives, Target, prompts, put};
+use carnot_bench::load::{
+    Arrivals, Ask, Error, Figures, Load, Objectives, Raw, Target, prompts, put,
+};
 
 /// What a server does with the n-th request, before it answers with so many pieces of text; or a status that it answers with.
 type Manner = Arc<dyn Fn(usize) -> Result<usize, u16> + Send + Sync>;
@@ -91,8 +95,7 @@ fn load(address: SocketAddr, arrivals: Arrivals, duration: Duration) -> Load {
         target: Target::parse(&format!("http://{address}")).unwrap(),
         arrivals,
         duration,
-        prompts: prompts(10, 8, 4, 0),
-        tokens: 3,
+        asks: Ask::all(prompts(10, 8, 4, 0), 3),
         seed: 0,
     }
 }
@@ -115,7 +118,8 @@ fn a_stall_is_seen_by_all_who_were_due_in_it() {
     );
     let run = put(&load, |_| ()).unwrap();
     let figures = Figures::of(
-        &run,
+        &Raw::of(&run),
+        run.cores,
         Objectives {
             whole: Some(Duration::from_millis(50)),
             ..Objectives::default()
@@ -152,7 +156,7 @@ fn clients_of_a_closed_loop_ask_again_when_they_are_answered() {
         |_| (),
     )
     .unwrap();
-    let figures = Figures::of(&run, Objectives::default());
+    let figures = Figures::of(&Raw::of(&run), run.cores, Objectives::default());
     assert!(
         (3..=75).contains(&figures.asked),
         "3 × 500 / 20 at most: {}",
@@ -174,7 +178,7 @@ fn refusals_are_counted_and_not_timed() {
         |_| (),
     )
     .unwrap();
-    let figures = Figures::of(&run, Objectives::default());
+    let figures = Figures::of(&Raw::of(&run), run.cores, Objectives::default());
     assert_eq!((figures.asked, figures.answered), (20, 10));
     assert_eq!(figures.failures, [("status 503: too much".to_owned(), 10)]);
     assert_eq!(figures.whole.unwrap().count, 10);

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use carnot_bench::load::Target;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
-use super::{Format, ModelArguments, not_negative, positive, rate, seconds};
+use super::{Format, ModelArguments, not_negative, percent, positive, rate, seconds};
 
 /// What `carnot bench` takes.
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ pub enum Suite {
     /// A model in this process with more and more sequences at once, and what limits their number
     Concurrent(ConcurrentArguments),
     /// A server that speaks OpenAI's interface, ours or not
-    Serve(ServeLoadArguments),
+    Serve(Box<ServeLoadArguments>),
 }
 
 /// What suites that run a model in this process have in common.
@@ -97,8 +97,10 @@ pub struct ConcurrentArguments {
 #[command(after_help = "\
 Examples:
   carnot bench serve --rate 4 --duration 60 --tokens 64
-  carnot bench serve --clients 16 --url http://127.0.0.1:8000 --model other --chat
-  carnot bench serve --rate 20 --slo-first-ms 500 --format json
+  carnot bench serve --rate 1,2,4,8 --output benchmark_results
+  carnot bench serve --search --slo-first-ms 500 --duration 20
+  carnot bench serve --clients 16 --url http://127.0.0.1:8000 --model other --chat --as vllm
+  carnot bench serve --replay mooncake.jsonl --speed 2 --raw answers.jsonl
 
 Latencies count from when a request was due, not from when it was sent. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 void: the client was the limit.")]
 pub struct ServeLoadArguments {
@@ -119,18 +121,65 @@ pub struct ServeLoadArguments {
     /// Ask for chats instead of completions
     #[arg(long)]
     pub chat: bool,
-    /// Requests a second, whatever became of those before
-    #[arg(long, value_name = "N", conflicts_with = "clients", value_parser = rate)]
-    pub rate: Option<f64>,
+    #[command(flatten)]
+    pub arrivals: ArrivalArguments,
+    #[command(flatten)]
+    pub requests: RequestArguments,
+    #[command(flatten)]
+    pub objectives: ObjectiveArguments,
+    /// Beside the load, a request for one token twice a second: what others feel of it
+    #[arg(long)]
+    pub probe_stream: bool,
+    /// Keep the times of each request in a file, an object a line
+    #[arg(long, value_name = "FILE")]
+    pub raw: Option<PathBuf>,
+    /// Ask nobody: read the times of an earlier run from its --raw file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["raw", "search", "probe_stream", "replay"])]
+    pub from: Option<PathBuf>,
+    /// Print the figures that another tool would have, by its names and definitions
+    #[arg(long = "as", value_name = "TOOL", conflicts_with = "search")]
+    pub view: Option<ViewArgument>,
+    #[command(flatten)]
+    pub result: ResultArguments,
+}
+
+/// When requests come.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "When requests come")]
+pub struct ArrivalArguments {
+    /// Requests a second, whatever became of those before; several rates are run one after another
+    #[arg(long, value_name = "N,…", conflicts_with = "clients", value_delimiter = ',', value_parser = rate)]
+    pub rate: Vec<f64>,
     /// How uneven they come: 0 evenly, 1 as from many people (Poisson), more in bursts
-    #[arg(long, value_name = "X", default_value_t = 1.0, requires = "rate", value_parser = not_negative)]
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = not_negative)]
     pub burstiness: f64,
-    /// Without a rate: clients, each of which asks again when it is answered
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = positive)]
-    pub clients: usize,
-    /// For how long requests come
-    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
-    pub duration: Duration,
+    /// Let the rate grow up to this, evenly over the duration
+    #[arg(long, value_name = "N", requires = "rate", conflicts_with_all = ["search", "replay"], value_parser = rate)]
+    pub ramp_to: Option<f64>,
+    /// Without a rate: clients, each of which asks again when it is answered; several numbers are run one after another
+    #[arg(long, value_name = "N,…", default_value = "16", value_delimiter = ',', value_parser = positive)]
+    pub clients: Vec<usize>,
+    /// Requests of a trace, when they came: our CSV, Mooncake's JSON lines, or the CSV of `BurstGPT`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["rate", "clients", "dataset", "search"])]
+    pub replay: Option<PathBuf>,
+    /// Play the trace so many times as fast
+    #[arg(long, value_name = "X", default_value_t = 1.0, requires = "replay", value_parser = rate)]
+    pub speed: f64,
+    /// Look for the highest rate at which the objectives hold; begins at --rate, or 1
+    #[arg(long, conflicts_with = "clients")]
+    pub search: bool,
+    /// For how long requests come, at each rate; a trace is cut there [default: 30, of a trace all]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<Duration>,
+    /// The same seed gives the same prompts at the same times
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// What requests ask.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What they ask")]
+pub struct RequestArguments {
     /// Words of a prompt
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
     pub prompt_words: usize,
@@ -143,19 +192,38 @@ pub struct ServeLoadArguments {
     /// Tokens that each request asks for
     #[arg(short = 'n', long, value_name = "N", default_value_t = 64, value_parser = positive)]
     pub tokens: usize,
+    /// How much lengths of prompts and answers vary: their standard deviation over their mean (gamma distributed)
+    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = not_negative)]
+    pub spread: f64,
+}
+
+/// What a good request keeps.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Objectives")]
+pub struct ObjectiveArguments {
     /// A good request has its first text in so many milliseconds from when it was due
-    #[arg(long, value_name = "MS", value_parser = not_negative)]
-    pub slo_first_ms: Option<f64>,
+    #[arg(long = "slo-first-ms", value_name = "MS", value_parser = not_negative)]
+    pub first_ms: Option<f64>,
     /// A good request takes so many milliseconds a token after the first, on average
-    #[arg(long, value_name = "MS", value_parser = not_negative)]
-    pub slo_token_ms: Option<f64>,
+    #[arg(long = "slo-token-ms", value_name = "MS", value_parser = not_negative)]
+    pub token_ms: Option<f64>,
     /// A good request ends in so many milliseconds from when it was due
-    #[arg(long, value_name = "MS", value_parser = not_negative)]
-    pub slo_whole_ms: Option<f64>,
-    /// The same seed gives the same prompts at the same times
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-    /// How the result is printed
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub format: Format,
+    #[arg(long = "slo-whole-ms", value_name = "MS", value_parser = not_negative)]
+    pub whole_ms: Option<f64>,
+    /// A rate holds if so many percent of those that were due were good, and waiting did not grow
+    #[arg(long = "slo-share", value_name = "PERCENT", default_value_t = 99.0, value_parser = percent)]
+    pub share: f64,
+}
+
+/// Whose figures are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ViewArgument {
+    /// vLLM's `bench serve`
+    Vllm,
+    /// `AIPerf` of NVIDIA
+    Aiperf,
+    /// `GuideLLM`
+    Guidellm,
+    /// `LLMPerf`
+    Llmperf,
 }

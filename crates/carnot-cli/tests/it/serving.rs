@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use carnot_record::{BenchRecord, Record};
 use serde_json::{Value, json};
 
 use crate::{carnot, command};
@@ -171,17 +172,18 @@ fn load_on_it_is_told_from_when_requests_were_due() {
         matches!(outcome.code, Some(0 | 3)),
         "3 where the machine is busy: {outcome:?}"
     );
-    let told: Value = serde_json::from_str(&outcome.stdout).unwrap();
-    assert_eq!(told["asked"], told["answered"], "{told}");
-    assert_eq!(
-        told["generated_tokens"].as_u64(),
-        told["asked"].as_u64().map(|asked| 4 * asked),
-        "{told}"
-    );
+    let told = BenchRecord::from_json(&outcome.stdout).unwrap();
+    let of = |name: &str| told.metric(name).unwrap();
+    let asked = of("client_lag").values.len() as f64;
+    assert_eq!(of("answered").values, [1.0], "{told:?}");
+    assert_eq!(told.summary["successful_requests"], asked, "{told:?}");
+    let rates = [of("output_tokens"), of("requests")].map(|metric| metric.values[0]);
     assert!(
-        told["end"]["p50_s"].as_f64() >= told["service_end"]["p50_s"].as_f64(),
-        "{told}"
+        (rates[0] / rates[1] - 4.0).abs() < 1e-9,
+        "four tokens each: {told:?}"
     );
+    let ends = [of("end_to_end"), of("service_end_to_end")].map(|metric| metric.quantile(0.5));
+    assert!(ends[0] >= ends[1], "{told:?}");
     served.wait_for_rest();
 }
 

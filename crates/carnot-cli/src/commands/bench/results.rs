@@ -15,7 +15,7 @@ use crate::cpu_info;
 use crate::printer::Printer;
 
 /// The figures say nothing of what was to be measured.
-const VOID: u8 = 3;
+pub const VOID: u8 = 3;
 
 /// A record that is being made.
 pub struct Beginning {
@@ -97,7 +97,7 @@ pub fn give(
 }
 
 /// Writes the record in all forms, and the page of all records that are in the folder.
-fn keep(record: &BenchRecord, folder: &Path) -> anyhow::Result<()> {
+pub fn keep(record: &BenchRecord, folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     let write = |name: String, text: String| {
         let path = folder.join(name);

@@ -1,244 +1,230 @@
 //! `carnot bench serve`: load on a server, ours or not, and what its clients saw.
 
-use std::fmt::Write as _;
-use std::fs;
+mod plan;
+mod record;
+mod text;
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::thread;
 
 use anyhow::Context;
 use carnot_bench::load::{
-    Arrivals, Endpoint, Figures, Latencies, Load, Objectives, Void, prompts, put,
+    Arrivals, Figures, Load, Objectives, Raw, Saturation, Search, View, put, read_raw, saturation,
+    view, write_raw,
 };
-use carnot_report::units;
-use serde_json::{Value, json};
+use carnot_record::BenchRecord;
 
-use crate::cli::{Format, ServeLoadArguments};
+use super::results::{self, Beginning};
+use crate::cli::{Format, ServeLoadArguments, ViewArgument};
 use crate::printer::{Printer, Unit};
 
-/// The figures say nothing of the server.
-const VOID: u8 = 3;
-/// Prompts that are made up, after which they come again.
-const PROMPTS: usize = 1000;
+/// What holds and what does not are this close together when a search ends.
+const PRECISION: f64 = 0.05;
+
+/// A load that was put on the server, and what came of it.
+struct Level {
+    load: Load,
+    requests: Vec<Raw>,
+    figures: Figures,
+    saturation: Option<Saturation>,
+    /// What one-token requests beside it took to their ends, in seconds.
+    probes: Vec<f64>,
+}
+
+impl Level {
+    /// Whether as many were good as have to be, and waiting did not grow.
+    fn holds(&self, arguments: &ServeLoadArguments) -> bool {
+        let share = self.figures.good as f64 / self.figures.asked.max(1) as f64;
+        share >= arguments.objectives.share / 100.0 && !self.is_saturated()
+    }
+
+    fn is_saturated(&self) -> bool {
+        self.saturation.is_some_and(|of| of.is_saturated)
+    }
+}
 
 pub fn execute(arguments: &ServeLoadArguments, printer: &Printer) -> anyhow::Result<ExitCode> {
-    let load = load(arguments)?;
-    let bar = printer.progress("answers", Unit::Steps);
-    if let Some(rate) = arguments.rate {
-        bar.set_length((rate * arguments.duration.as_secs_f64()).round() as u64);
+    let beginning = Beginning::of("serve");
+    let (levels, search) = if arguments.arrivals.search {
+        let (levels, search) = search(arguments, printer)?;
+        (levels, Some(search))
+    } else if let Some(path) = &arguments.from {
+        (vec![from(path, arguments)?], None)
+    } else {
+        let loads = plan::loads(arguments)?;
+        let run = |load| run(load, arguments, printer);
+        (
+            loads.into_iter().map(run).collect::<anyhow::Result<_>>()?,
+            None,
+        )
+    };
+    if let Some(path) = &arguments.raw {
+        let requests: Vec<Raw> = levels
+            .iter()
+            .flat_map(|level| level.requests.clone())
+            .collect();
+        write(&requests, path)?;
     }
+    if let Some(whose) = arguments.view {
+        return viewed(&levels, whose, printer);
+    }
+    let record = record::of(&levels, search.as_ref(), arguments, &beginning);
+    print(&record, &levels, search.as_ref(), arguments, printer)
+}
+
+/// Puts one load on the server.
+fn run(load: Load, arguments: &ServeLoadArguments, printer: &Printer) -> anyhow::Result<Level> {
+    let bar = printer.progress("answers", Unit::Steps);
+    if let Some(expected) = plan::expected(&load) {
+        bar.set_length(expected);
+    }
+    let beside = arguments.probe_stream.then(|| plan::probe(&load));
+    let probing = beside.map(|load| thread::spawn(move || put(&load, |_| ())));
     let run = put(&load, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
-    let objectives = Objectives {
-        first: arguments.slo_first_ms.map(milliseconds),
-        each: arguments.slo_token_ms.map(milliseconds),
-        whole: arguments.slo_whole_ms.map(milliseconds),
+    let probes = match probing.map(thread::JoinHandle::join) {
+        None => Vec::new(),
+        Some(Ok(probes)) => Raw::of(&probes?)
+            .iter()
+            .filter(|probe| probe.failure.is_none())
+            .map(carnot_bench::load::whole)
+            .collect(),
+        Some(Err(panic)) => std::panic::resume_unwind(panic),
     };
-    let figures = Figures::of(&run, objectives);
-    printer.result(&match arguments.format {
-        Format::Text => text(arguments, &load, &figures),
-        Format::Json => document(arguments, &figures).to_string() + "\n",
-    })?;
-    Ok(if figures.void.is_some() {
-        ExitCode::from(VOID)
-    } else if figures.answered == 0 {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
+    let requests = Raw::of(&run);
+    let is_open = !matches!(load.arrivals, Arrivals::Closed { .. });
+    Ok(Level {
+        figures: Figures::of(&requests, run.cores, objectives(arguments)),
+        saturation: is_open.then(|| saturation(&requests)).flatten(),
+        requests,
+        load,
+        probes,
     })
 }
 
-fn milliseconds(ms: f64) -> Duration {
-    Duration::from_secs_f64(ms / 1e3)
-}
-
-fn load(arguments: &ServeLoadArguments) -> anyhow::Result<Load> {
-    let mut target = arguments.url.clone();
-    target.endpoint = if arguments.chat {
-        Endpoint::Chat
-    } else {
-        Endpoint::Completions
-    };
-    target.model.clone_from(&arguments.model);
-    target.key.clone_from(&arguments.api_key);
-    let arrivals = match (arguments.rate, arguments.burstiness) {
-        (None, _) => Arrivals::Closed {
-            clients: arguments.clients,
-        },
-        (Some(rate), 0.0) => Arrivals::Constant { rate },
-        (Some(rate), burstiness) => Arrivals::Random { rate, burstiness },
-    };
-    let prompts = match &arguments.dataset {
-        Some(path) => read(path)?,
-        None => prompts(
-            PROMPTS,
-            arguments.prompt_words,
-            arguments.shared_words,
-            arguments.seed,
-        ),
-    };
-    Ok(Load {
-        target,
-        arrivals,
-        duration: arguments.duration,
-        prompts,
-        tokens: arguments.tokens,
-        seed: arguments.seed,
-    })
-}
-
-/// The prompts of a file: an object a line, with `prompt` or `text`.
-fn read(path: &Path) -> anyhow::Result<Vec<String>> {
-    let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
-    let lines = text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty());
-    let prompts = lines.map(|(index, line)| {
-        let at = || format!("{}, line {}", path.display(), index + 1);
-        let object: Value = serde_json::from_str(line).with_context(at)?;
-        let prompt = object["prompt"].as_str().or(object["text"].as_str());
-        let prompt = prompt
-            .with_context(|| format!("{}: expected an object with `prompt`, got {line}", at()))?;
-        Ok(prompt.to_owned())
-    });
-    let prompts = prompts.collect::<anyhow::Result<Vec<String>>>()?;
+/// The level of an earlier run, as its file has it.
+fn from(path: &Path, arguments: &ServeLoadArguments) -> anyhow::Result<Level> {
+    let shown = || format!("{}", path.display());
+    let file = File::open(path).with_context(shown)?;
+    let requests = read_raw(BufReader::new(file));
+    let requests = requests
+        .map_err(|error| anyhow::anyhow!("{}, {error}; expected what --raw wrote", shown()))?;
     anyhow::ensure!(
-        !prompts.is_empty(),
-        "{}: expected a prompt a line, got none",
-        path.display()
+        !requests.is_empty(),
+        "{}: expected a request a line, got none",
+        shown()
     );
-    Ok(prompts)
+    let dues = requests.iter().map(|request| request.due_ns);
+    let dues = dues.map(std::time::Duration::from_nanos).collect();
+    let mut load = plan::load(arguments, Arrivals::Recorded(dues), 0)?;
+    load.duration = std::time::Duration::from_nanos(
+        requests
+            .iter()
+            .map(|request| request.due_ns)
+            .max()
+            .unwrap_or(0),
+    );
+    Ok(Level {
+        figures: Figures::of(&requests, None, objectives(arguments)),
+        saturation: saturation(&requests),
+        requests,
+        load,
+        probes: Vec::new(),
+    })
 }
 
-fn text(arguments: &ServeLoadArguments, load: &Load, figures: &Figures) -> String {
-    let mut out = String::new();
-    let arrivals = match load.arrivals {
-        Arrivals::Closed { clients } => format!("{clients} clients, each after its answer"),
-        Arrivals::Constant { rate } => format!("{rate} requests/s, evenly"),
-        Arrivals::Random {
-            rate,
-            burstiness: 1.0,
-        } => format!("{rate} requests/s, as they come (Poisson)"),
-        Arrivals::Random { rate, burstiness } => {
-            format!("{rate} requests/s, in bursts (variation {burstiness})")
-        }
-    };
-    let Figures {
-        asked,
-        answered,
-        good,
-        wall,
-        ..
-    } = *figures;
-    let _ = writeln!(
-        out,
-        "carnot bench serve   {} · {arrivals} · {:.0} s",
-        load.target,
-        load.duration.as_secs_f64()
+/// Rate after rate until the highest that holds is known.
+fn search(
+    arguments: &ServeLoadArguments,
+    printer: &Printer,
+) -> anyhow::Result<(Vec<Level>, Search)> {
+    anyhow::ensure!(
+        has_objectives(arguments),
+        "--search: expected an objective to hold, such as --slo-first-ms 500"
     );
-    let _ = writeln!(
-        out,
-        "requests         {answered} of {asked} answered in {wall:.2} s · {:.2}/s",
-        answered as f64 / wall.max(1e-9)
+    let mut search = Search::new(
+        arguments.arrivals.rate.first().copied().unwrap_or(1.0),
+        PRECISION,
     );
-    if has_objectives(arguments) {
-        let _ = writeln!(
-            out,
-            "good             {good} of {asked}, {:.1} % · {:.2}/s",
-            100.0 * good as f64 / asked.max(1) as f64,
-            good as f64 / wall.max(1e-9)
-        );
-    }
-    let _ = writeln!(
-        out,
-        "tokens           {:.1}/s generated · {:.1}/s of prompts, {:.0} % of them kept",
-        figures.tokens as f64 / wall.max(1e-9),
-        figures.prompt_tokens as f64 / wall.max(1e-9),
-        100.0 * figures.cached_tokens as f64 / figures.prompt_tokens.max(1) as f64
-    );
-    let _ = writeln!(
-        out,
-        "\n{:<28}{:>10}{:>10}{:>10}{:>10}{:>10}",
-        "", "mean", "p50", "p90", "p99", "longest"
-    );
-    for (name, latencies) in rows(figures) {
-        if let Some(of) = latencies {
-            let cells = [of.mean, of.p50, of.p90, of.p99, of.max]
-                .map(|s| format!("{:>10}", units::duration(1e9 * s)));
-            let _ = writeln!(out, "{name:<28}{}", cells.concat());
+    let mut levels = Vec::new();
+    while let Some(rate) = search.next() {
+        let load = plan::load(arguments, plan::at(rate, arguments), levels.len() as u64)?;
+        let level = run(load, arguments, printer)?;
+        let holds = level.holds(arguments);
+        if arguments.result.format == Format::Text {
+            printer.note(&text::tried(rate, &level, holds));
         }
-    }
-    for (failure, count) in figures.failures.iter().take(5) {
-        let _ = writeln!(out, "failed {count} times: {failure}");
-    }
-    match figures.void {
-        None => (),
-        Some(Void::Late { p99, most }) => {
-            let _ = writeln!(
-                out,
-                "\nvoid: requests were sent late, 1 in 100 by {} or more, where {} is borne: the figures are of this client as much as of the server; ask for less, or from another machine",
-                units::duration(1e9 * p99),
-                units::duration(1e9 * most)
-            );
+        let is_void = level.figures.void.is_some();
+        levels.push(level);
+        if is_void {
+            break;
         }
-        Some(Void::Busy { share }) => {
-            let _ = writeln!(
-                out,
-                "\nvoid: the client used {share:.2} of its one core: it may have been the limit; ask for less, or from another machine"
-            );
-        }
+        search.observe(rate, holds);
     }
-    out
+    Ok((levels, search))
 }
 
 fn has_objectives(arguments: &ServeLoadArguments) -> bool {
-    arguments.slo_first_ms.is_some()
-        || arguments.slo_token_ms.is_some()
-        || arguments.slo_whole_ms.is_some()
+    let Objectives { first, each, whole } = objectives(arguments);
+    first.is_some() || each.is_some() || whole.is_some()
 }
 
-fn rows(figures: &Figures) -> [(&'static str, Option<Latencies>); 7] {
-    [
-        ("from due to first text", figures.first),
-        ("from due to end", figures.whole),
-        ("each token (mean of answer)", figures.each),
-        ("between pieces of text", figures.between),
-        ("from sending to first text", figures.service_first),
-        ("from sending to end", figures.service_whole),
-        ("the client's own delay", figures.lag),
-    ]
+fn objectives(arguments: &ServeLoadArguments) -> Objectives {
+    let of = &arguments.objectives;
+    let milliseconds = |ms: f64| std::time::Duration::from_secs_f64(ms / 1e3);
+    Objectives {
+        first: of.first_ms.map(milliseconds),
+        each: of.token_ms.map(milliseconds),
+        whole: of.whole_ms.map(milliseconds),
+    }
 }
 
-fn document(arguments: &ServeLoadArguments, figures: &Figures) -> Value {
-    let latencies = |of: Option<Latencies>| {
-        of.map(|of| json!({ "count": of.count, "mean_s": of.mean, "p50_s": of.p50, "p90_s": of.p90, "p99_s": of.p99, "max_s": of.max }))
+fn write(requests: &[Raw], path: &Path) -> anyhow::Result<()> {
+    let file = File::create(path).with_context(|| format!("creating {}", path.display()))?;
+    write_raw(requests, BufWriter::new(file)).with_context(|| format!("writing {}", path.display()))
+}
+
+/// The figures of another tool, of each level.
+fn viewed(levels: &[Level], whose: ViewArgument, printer: &Printer) -> anyhow::Result<ExitCode> {
+    let whose = match whose {
+        ViewArgument::Vllm => View::Vllm,
+        ViewArgument::Aiperf => View::AiPerf,
+        ViewArgument::Guidellm => View::GuideLlm,
+        ViewArgument::Llmperf => View::LlmPerf,
     };
-    let failures: Vec<Value> = figures
-        .failures
-        .iter()
-        .map(|(what, count)| json!({ "what": what, "count": count }))
-        .collect();
-    json!({
-        "asked": figures.asked,
-        "answered": figures.answered,
-        "good": has_objectives(arguments).then_some(figures.good),
-        "wall_s": figures.wall,
-        "prompt_tokens": figures.prompt_tokens,
-        "cached_tokens": figures.cached_tokens,
-        "generated_tokens": figures.tokens,
-        "first_text": latencies(figures.first),
-        "end": latencies(figures.whole),
-        "token": latencies(figures.each),
-        "between_pieces": latencies(figures.between),
-        "service_first_text": latencies(figures.service_first),
-        "service_end": latencies(figures.service_whole),
-        "client_lag": latencies(figures.lag),
-        "failures": failures,
-        "void": match figures.void {
-            None => Value::Null,
-            Some(Void::Late { p99, most }) => json!({ "why": "late", "p99_s": p99, "most_s": most }),
-            Some(Void::Busy { share }) => json!({ "why": "busy", "cores": share }),
-        },
+    for level in levels {
+        let figures = view(&level.requests, whose).into_iter();
+        let object: serde_json::Map<_, _> =
+            figures.map(|(name, value)| (name, value.into())).collect();
+        printer.result(&format!("{:#}\n", serde_json::Value::Object(object)))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(
+    record: &BenchRecord,
+    levels: &[Level],
+    search: Option<&Search>,
+    arguments: &ServeLoadArguments,
+    printer: &Printer,
+) -> anyhow::Result<ExitCode> {
+    if let Some(folder) = &arguments.result.output {
+        results::keep(record, folder)?;
+    }
+    printer.result(&match (arguments.result.format, levels, search) {
+        (Format::Json, ..) => carnot_record::Record::to_json(record),
+        (Format::Text, [level], None) => text::one(level, arguments),
+        (Format::Text, levels, search) => text::several(levels, search, arguments),
+    })?;
+    let is_answered = levels.iter().any(|level| level.figures.answered > 0);
+    Ok(if record.void.is_some() {
+        ExitCode::from(results::VOID)
+    } else if is_answered {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     })
 }

@@ -36,7 +36,7 @@ pub fn arguments(path: &Path, line: &[OsString]) -> anyhow::Result<ServeArgument
     let matches = command.try_get_matches_from(line);
     let matches = matches.with_context(|| format!("with {}", path.display()))?;
     match Cli::from_arg_matches(&matches)?.command {
-        Command::Serve(arguments) => Ok(arguments),
+        Command::Serve(arguments) => Ok(*arguments),
         _ => bail!(
             "{}: expected the arguments of `carnot serve`",
             path.display()

@@ -10,14 +10,14 @@ function drawSuite(record) {
   section.append(metricTable(record));
   const plots = element("div", { class: "plots" });
   const latencies = record.metrics.filter(({ unit, quantiles, values }) => unit === "s" && quantiles.length > 1 && values.length > 1);
-  if (latencies.length > 0) plots.append(distribution(latencies));
+  if (latencies.length > 0) plots.append(distribution(latencies.slice(0, FILLS.length)));
   const drawn = new Map();
   for (const line of record.series) drawn.set(line.plot, [...(drawn.get(line.plot) ?? []), line]);
   for (const [title, lines] of drawn) {
     const kind = (name) => (name.startsWith("fit") || name.startsWith("limit") ? "line" : lines.length > 1 || lines[0].points.length < 60 ? "line" : "dots");
     plots.append(plot(title, "", parted(lines[0].x), parted(lines[0].y), lines.map(({ name, points }) => ({ name, points, kind: kind(name) }))));
   }
-  for (const metric of record.metrics.filter(({ values }) => values.length > 2).slice(0, 4)) plots.append(overTime(metric));
+  for (const metric of record.metrics.filter(({ values }) => values.length >= 8).slice(0, 4)) plots.append(overTime(metric));
   if (plots.children.length > 0) section.append(element("h2", {}, ""), plots);
   return section;
 }

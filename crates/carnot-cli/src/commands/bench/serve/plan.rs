@@ -1,0 +1,146 @@
+//! From flags to loads.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use carnot_bench::load::{Arrivals, Ask, Endpoint, Load, Replay, asks};
+use serde_json::Value;
+
+use crate::cli::ServeLoadArguments;
+
+/// Prompts that are made up, after which they come again.
+const PROMPTS: usize = 1000;
+/// For how long requests come where nobody says.
+const DURATION: Duration = Duration::from_secs(30);
+/// One-token requests a second beside a load.
+const PROBES: f64 = 2.0;
+
+/// The loads that are run one after another.
+pub fn loads(arguments: &ServeLoadArguments) -> anyhow::Result<Vec<Load>> {
+    let arrivals = &arguments.arrivals;
+    if let Some(path) = &arrivals.replay {
+        return Ok(vec![replay(path, arguments)?]);
+    }
+    let levels: Vec<Arrivals> = if arrivals.rate.is_empty() {
+        let closed = |&clients: &usize| Arrivals::Closed { clients };
+        arrivals.clients.iter().map(closed).collect()
+    } else {
+        arrivals
+            .rate
+            .iter()
+            .map(|&rate| at(rate, arguments))
+            .collect()
+    };
+    let numbered = (0..).zip(levels);
+    numbered
+        .map(|(index, level)| load(arguments, level, index))
+        .collect()
+}
+
+/// Requests at that rate, as they are to come.
+pub fn at(rate: f64, arguments: &ServeLoadArguments) -> Arrivals {
+    let arrivals = &arguments.arrivals;
+    match (arrivals.ramp_to, arrivals.burstiness) {
+        (Some(to), _) => Arrivals::Ramp {
+            from: rate,
+            to,
+            over: arrivals.duration.unwrap_or(DURATION),
+        },
+        (None, 0.0) => Arrivals::Constant { rate },
+        (None, burstiness) => Arrivals::Random { rate, burstiness },
+    }
+}
+
+/// A load that comes so, the `index`-th of a run: each has prompts of its own, so that none finds those of another kept.
+pub fn load(
+    arguments: &ServeLoadArguments,
+    arrivals: Arrivals,
+    index: u64,
+) -> anyhow::Result<Load> {
+    let mut target = arguments.url.clone();
+    target.endpoint = if arguments.chat {
+        Endpoint::Chat
+    } else {
+        Endpoint::Completions
+    };
+    target.model.clone_from(&arguments.model);
+    target.key.clone_from(&arguments.api_key);
+    let requests = &arguments.requests;
+    let seed = arguments.arrivals.seed.wrapping_add(index << 32);
+    let asks = match &requests.dataset {
+        Some(path) => Ask::all(read(path)?, requests.tokens),
+        None => asks(
+            PROMPTS,
+            requests.prompt_words,
+            requests.shared_words,
+            requests.tokens,
+            requests.spread,
+            seed,
+        ),
+    };
+    Ok(Load {
+        target,
+        arrivals,
+        duration: arguments.arrivals.duration.unwrap_or(DURATION),
+        asks,
+        seed,
+    })
+}
+
+/// The load of a trace.
+fn replay(path: &Path, arguments: &ServeLoadArguments) -> anyhow::Result<Load> {
+    let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+    let replay = Replay::read(&text, arguments.arrivals.speed);
+    let replay = replay.map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+    // The last one is due just before the end.
+    let whole = replay.span + Duration::from_nanos(1);
+    Ok(Load {
+        asks: replay.asks,
+        duration: arguments.arrivals.duration.unwrap_or(whole),
+        ..load(arguments, replay.arrivals, 0)?
+    })
+}
+
+/// Requests for one token beside a load.
+pub fn probe(load: &Load) -> Load {
+    Load {
+        arrivals: Arrivals::Constant { rate: PROBES },
+        asks: asks(PROMPTS, 8, 0, 1, 0.0, !load.seed),
+        ..load.clone()
+    }
+}
+
+/// Requests that will come, if that is known.
+pub fn expected(load: &Load) -> Option<u64> {
+    if matches!(load.arrivals, Arrivals::Closed { .. }) {
+        return None;
+    }
+    let dues = load.arrivals.offsets(load.seed);
+    Some(dues.take_while(|due| *due < load.duration).count() as u64)
+}
+
+/// The prompts of a file: an object a line, with `prompt` or `text`.
+fn read(path: &Path) -> anyhow::Result<Vec<String>> {
+    let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
+    let prompts = lines.map(|(index, line)| {
+        let at = || format!("{}, line {}", path.display(), index + 1);
+        let object: Value = serde_json::from_str(line).with_context(at)?;
+        let prompt = object["prompt"].as_str().or(object["text"].as_str());
+        let prompt = prompt
+            .with_context(|| format!("{}: expected an object with `prompt`, got {line}", at()))?;
+        Ok(prompt.to_owned())
+    });
+    let prompts = prompts.collect::<anyhow::Result<Vec<String>>>()?;
+    anyhow::ensure!(
+        !prompts.is_empty(),
+        "{}: expected a prompt a line, got none",
+        path.display()
+    );
+    Ok(prompts)
+}

@@ -1,0 +1,196 @@
+//! What the clients saw, for a terminal.
+
+use std::fmt::Write as _;
+
+use carnot_bench::load::{Arrivals, Figures, Latencies, Load, Search};
+use carnot_report::units;
+
+use super::{Level, has_objectives};
+use crate::cli::ServeLoadArguments;
+
+/// How requests come, in words.
+pub fn arrivals(load: &Load) -> String {
+    match load.arrivals {
+        Arrivals::Closed { clients } => format!("{clients} clients, each after its answer"),
+        Arrivals::Constant { rate } => format!("{rate} requests/s, evenly"),
+        Arrivals::Random {
+            rate,
+            burstiness: 1.0,
+        } => format!("{rate:.4} requests/s, as they come (Poisson)").replace(".0000", ""),
+        Arrivals::Random { rate, burstiness } => {
+            format!("{rate} requests/s, in bursts (variation {burstiness})")
+        }
+        Arrivals::Ramp { from, to, .. } => format!("{from} to {to} requests/s (Poisson)"),
+        Arrivals::Recorded(ref times) => format!("{} requests as recorded", times.len()),
+    }
+}
+
+/// The report of one level.
+pub fn one(level: &Level, arguments: &ServeLoadArguments) -> String {
+    let Level { load, figures, .. } = level;
+    let mut out = format!(
+        "carnot bench serve   {} · {} · {:.0} s\n",
+        load.target,
+        arrivals(load),
+        load.duration.as_secs_f64()
+    );
+    counts(&mut out, figures, has_objectives(arguments));
+    let _ = writeln!(
+        out,
+        "\n{:<28}{:>10}{:>10}{:>10}{:>10}{:>10}",
+        "", "mean", "p50", "p90", "p99", "longest"
+    );
+    let probes = Latencies::of(level.probes.clone());
+    for (name, latencies) in rows(figures)
+        .into_iter()
+        .chain([("one token beside it", probes)])
+    {
+        if let Some(of) = latencies {
+            let cells = [of.mean, of.p50, of.p90, of.p99, of.max]
+                .map(|s| format!("{:>10}", units::duration(1e9 * s)));
+            let _ = writeln!(out, "{name:<28}{}", cells.concat());
+        }
+    }
+    for (failure, count) in figures.failures.iter().take(5) {
+        let _ = writeln!(out, "failed {count} times: {failure}");
+    }
+    if let Some(of) = level.saturation.filter(|of| of.is_saturated) {
+        let _ = writeln!(
+            out,
+            "\nsaturated: the time to the first text rose by {} a second, and requests under way by {:.2} a second: the server cannot hold this rate, and latencies depend on the duration",
+            units::duration(1e9 * of.first_rise),
+            of.concurrency_rise
+        );
+    }
+    if let Some(void) = figures.void {
+        let _ = writeln!(out, "\nvoid: {void}");
+    }
+    out
+}
+
+fn counts(out: &mut String, figures: &Figures, has_objectives: bool) {
+    let Figures {
+        asked,
+        answered,
+        good,
+        wall,
+        ..
+    } = *figures;
+    let wall = wall.max(1e-9);
+    let _ = writeln!(
+        out,
+        "requests         {answered} of {asked} answered in {wall:.2} s · {:.2}/s",
+        answered as f64 / wall
+    );
+    if has_objectives {
+        let _ = writeln!(
+            out,
+            "good             {good} of {asked}, {:.1} % · {:.2}/s",
+            100.0 * good as f64 / asked.max(1) as f64,
+            good as f64 / wall
+        );
+    }
+    let _ = writeln!(
+        out,
+        "tokens           {:.1}/s generated · {:.1}/s of prompts, {:.0} % of them kept",
+        figures.tokens as f64 / wall,
+        figures.prompt_tokens as f64 / wall,
+        100.0 * figures.cached_tokens as f64 / figures.prompt_tokens.max(1) as f64
+    );
+}
+
+fn rows(figures: &Figures) -> [(&'static str, Option<Latencies>); 7] {
+    [
+        ("from due to first text", figures.first),
+        ("from due to end", figures.whole),
+        ("each token (mean of answer)", figures.each),
+        ("between pieces of text", figures.between),
+        ("from sending to first text", figures.service_first),
+        ("from sending to end", figures.service_whole),
+        ("the client's own delay", figures.lag),
+    ]
+}
+
+/// What came of one rate of a search.
+pub fn tried(rate: f64, level: &Level, holds: bool) -> String {
+    let figures = &level.figures;
+    let p99 = figures
+        .first
+        .map_or_else(|| "–".to_owned(), |of| units::duration(1e9 * of.p99));
+    let good = 100.0 * figures.good as f64 / figures.asked.max(1) as f64;
+    let verdict = match (holds, level.is_saturated()) {
+        (true, _) => "holds",
+        (false, true) => "does not hold: waiting grows",
+        (false, false) => "does not hold",
+    };
+    format!("{rate:>9.3} requests/s   {good:>5.1} % good   first text p99 {p99:>9}   {verdict}")
+}
+
+/// The report of several levels, and what a search found among them.
+pub fn several(
+    levels: &[Level],
+    search: Option<&Search>,
+    arguments: &ServeLoadArguments,
+) -> String {
+    let mut out = String::from("carnot bench serve");
+    if let Some(level) = levels.first() {
+        let seconds = level.load.duration.as_secs_f64();
+        let _ = write!(out, "   {} · {seconds:.0} s each", level.load.target);
+    }
+    let _ = writeln!(
+        out,
+        "\n\n{:<44}{:>9}{:>9}{:>11}{:>11}{:>11}{:>11}",
+        "", "answered", "good", "first p50", "first p99", "end p99", "tokens/s"
+    );
+    for level in levels {
+        let figures = &level.figures;
+        let seconds =
+            |of: Option<f64>| of.map_or_else(|| "–".to_owned(), |s| units::duration(1e9 * s));
+        let share = |count: usize| {
+            format!(
+                "{:.1} %",
+                100.0 * count as f64 / figures.asked.max(1) as f64
+            )
+        };
+        let good = if has_objectives(arguments) {
+            share(figures.good)
+        } else {
+            "–".to_owned()
+        };
+        let _ = writeln!(
+            out,
+            "{:<44}{:>9}{good:>9}{:>11}{:>11}{:>11}{:>11.1}{}",
+            arrivals(&level.load),
+            share(figures.answered),
+            seconds(figures.first.map(|of| of.p50)),
+            seconds(figures.first.map(|of| of.p99)),
+            seconds(figures.whole.map(|of| of.p99)),
+            figures.tokens as f64 / figures.wall.max(1e-9),
+            if level.figures.void.is_some() {
+                "   void"
+            } else if level.is_saturated() {
+                "   saturated"
+            } else {
+                ""
+            }
+        );
+    }
+    if let Some(search) = search {
+        let share = arguments.objectives.share;
+        let _ = match (search.held(), search.failed()) {
+            (Some(held), Some(failed)) => writeln!(
+                out,
+                "\nhighest rate     {held:.3} requests/s: {share} % are good, and waiting does not grow; {failed:.3} does not hold"
+            ),
+            (Some(held), None) => writeln!(
+                out,
+                "\nhighest rate     at least {held:.3} requests/s; the client went no further"
+            ),
+            (None, _) => writeln!(out, "\nhighest rate     none that was tried holds"),
+        };
+    }
+    if let Some(void) = levels.iter().find_map(|level| level.figures.void) {
+        let _ = writeln!(out, "\nvoid: {void}");
+    }
+    out
+}
