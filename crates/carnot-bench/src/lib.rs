@@ -5,16 +5,19 @@
 //! process      a command, once: its time, its processor time, its memory
 //! comparison   pairs of runs in, a verdict out, and when to stop
 //! signed_rank  by how much one of a pair is larger, with an interval that assumes nothing of how noise is distributed
+//! reuse        miss ratios of caches of all sizes from one pass over what was asked for
 //! scalability  throughput over the number of clients, and what it cannot exceed
 //! ```
 
 mod comparison;
 pub mod load;
 mod process;
+mod reuse;
 mod scalability;
 mod signed_rank;
 
 pub use comparison::{Comparison, LOOKS, Verdict, compare};
 pub use process::{Failure, Run, run};
+pub use reuse::Reuse;
 pub use scalability::Scalability;
 pub use signed_rank::{Shift, shift};

@@ -13,8 +13,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
 pub use bench::{
-    BenchArguments, ConcurrentArguments, InferenceArguments, ResultArguments, ServeLoadArguments,
-    Suite, ViewArgument, WorkloadArguments,
+    BenchArguments, CacheArguments, ConcurrentArguments, InferenceArguments, MemoryArguments,
+    ResultArguments, ServeLoadArguments, Suite, ViewArgument, WorkloadArguments,
 };
 pub use compare::CompareArguments;
 

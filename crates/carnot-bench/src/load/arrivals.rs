@@ -83,7 +83,8 @@ fn reached(count: f64, from: f64, to: f64, over: f64) -> f64 {
 }
 
 /// Numbers that look like chance (splitmix64: Steele, Lea and Flood, 2014).
-pub(super) struct Dice(pub u64);
+#[derive(Clone, Debug)]
+pub struct Dice(pub u64);
 
 impl Dice {
     /// In 0..1, never 0.
@@ -100,7 +101,7 @@ impl Dice {
         radius * (std::f64::consts::TAU * self.uniform()).cos()
     }
 
-    /// Of a gamma distribution of `shape` and scale 1 (Marsaglia and Tsang, 2000).
+    /// A number of a gamma distribution of `shape` and scale 1 (Marsaglia and Tsang, 2000).
     pub fn gamma(&mut self, shape: f64) -> f64 {
         if shape < 1.0 {
             return self.gamma(shape + 1.0) * self.uniform().powf(1.0 / shape);

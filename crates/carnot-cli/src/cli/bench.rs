@@ -22,6 +22,10 @@ pub enum Suite {
     Inference(InferenceArguments),
     /// A model in this process with more and more sequences at once, and what limits their number
     Concurrent(ConcurrentArguments),
+    /// The prefix cache of a model in this process: hits, misses, what they cost, and how large it would have to be
+    Cache(CacheArguments),
+    /// Memory of a model in this process: whose it is, what a token and what a request add
+    Memory(MemoryArguments),
     /// A server that speaks OpenAI's interface, ours or not
     Serve(Box<ServeLoadArguments>),
 }
@@ -87,6 +91,59 @@ pub struct ConcurrentArguments {
     pub clients: Vec<usize>,
     /// Requests of each client that count
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = positive)]
+    pub requests: usize,
+    #[command(flatten)]
+    pub result: ResultArguments,
+}
+
+/// What `carnot bench cache` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  carnot bench cache
+  carnot bench cache model.gguf --prefixes 64 --prefix-tokens 512 --cache-tokens 16384")]
+pub struct CacheArguments {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// Beginnings that prompts share, such as system prompts
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
+    pub prefixes: usize,
+    /// Tokens of each
+    #[arg(long, value_name = "N", default_value_t = 192, value_parser = positive)]
+    pub prefix_tokens: usize,
+    /// Tokens after it, different in each prompt
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = positive)]
+    pub own_tokens: usize,
+    /// Tokens to generate
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 4, value_parser = positive)]
+    pub tokens: usize,
+    /// Requests, one after another
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = positive)]
+    pub requests: usize,
+    /// How much more often some are asked for: the k-th by 1/k to this power (Zipf)
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = not_negative)]
+    pub skew: f64,
+    /// Tokens that the cache has room for [default: those of half of the prefixes]
+    #[arg(long, value_name = "TOKENS", value_parser = positive)]
+    pub cache_tokens: Option<usize>,
+    /// The same seed gives the same prompts
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub result: ResultArguments,
+}
+
+/// What `carnot bench memory` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  carnot bench memory
+  carnot bench memory model.gguf --prompt-tokens 2048 --requests 50")]
+pub struct MemoryArguments {
+    #[command(flatten)]
+    pub workload: WorkloadArguments,
+    /// Requests, one after another
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = positive)]
     pub requests: usize,
     #[command(flatten)]
     pub result: ResultArguments,

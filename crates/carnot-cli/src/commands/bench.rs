@@ -1,7 +1,9 @@
 //! `carnot bench`: one file per suite.
 
+mod cache;
 mod concurrent;
 mod inference;
+mod memory;
 mod results;
 mod serve;
 
@@ -14,6 +16,8 @@ pub fn execute(arguments: &BenchArguments, printer: &Printer) -> anyhow::Result<
     match &arguments.suite {
         Suite::Inference(arguments) => inference::execute(arguments, printer),
         Suite::Concurrent(arguments) => concurrent::execute(arguments, printer),
+        Suite::Cache(arguments) => cache::execute(arguments, printer),
+        Suite::Memory(arguments) => memory::execute(arguments, printer),
         Suite::Serve(arguments) => serve::execute(arguments, printer),
     }
 }
