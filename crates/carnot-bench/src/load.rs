@@ -17,7 +17,7 @@
 //! from the time of sending, is told beside. Where the generator was late itself its figures say more of it than of the server, and the run is void.
 
 mod arrivals;
-mod client;
+pub(crate) mod client;
 mod figures;
 mod numpy;
 mod prompts;
@@ -45,7 +45,7 @@ pub use saturation::{Saturation, saturation};
 pub use search::Search;
 pub use views::{View, view};
 
-use client::Connections;
+pub(crate) use client::Connections;
 
 /// Threads that read answers.
 const READERS: usize = 1;

@@ -68,6 +68,16 @@ impl Target {
         })
     }
 
+    /// Host and port.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// What comes before the path of a page.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     fn request(&self, ask: &Ask) -> Request<Full<Bytes>> {
         let Ask { prompt, tokens } = ask;
         let mut body = json!({
@@ -149,7 +159,7 @@ pub struct Answer {
 }
 
 /// Connections that nobody uses at the moment.
-pub(super) struct Connections {
+pub(crate) struct Connections {
     target: Target,
     idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
 }
@@ -197,7 +207,7 @@ impl Connections {
 }
 
 /// Sends a request and follows its stream to the end.
-pub(super) async fn ask(connections: &Connections, ask: &Ask, due: Instant) -> Answer {
+pub(crate) async fn ask(connections: &Connections, ask: &Ask, due: Instant) -> Answer {
     let sent = Instant::now();
     let mut answer = Answer {
         due,
