@@ -2,6 +2,8 @@
 
 mod bench;
 mod compare;
+mod metrics;
+mod monitor;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +19,11 @@ pub use bench::{
     ResultArguments, ServeLoadArguments, Suite, ViewArgument, WorkloadArguments,
 };
 pub use compare::CompareArguments;
+pub use metrics::{
+    ExportArguments, MetricsAction, MetricsArguments, MetricsFormat, SnapshotArguments,
+    WatchedServer,
+};
+pub use monitor::{MonitorArguments, SampleFormat};
 
 /// Run, serve and profile model inference, and see beside every figure the limit of the machine and where the rest went.
 #[derive(Debug, Parser)]
@@ -48,6 +55,10 @@ pub enum Command {
     Synth(SynthArguments),
     /// Measure a model or a server again and again, beside what the machine allows
     Bench(BenchArguments),
+    /// Watch a machine, a process and a server at work
+    Monitor(MonitorArguments),
+    /// Write the metrics of a server or of this machine
+    Metrics(MetricsArguments),
     /// Run two commands in turns until it is certain which takes less, or that it does not matter
     Compare(CompareArguments),
 }

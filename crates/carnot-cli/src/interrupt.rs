@@ -18,6 +18,11 @@ pub fn listen() {
     let _ = ctrlc::set_handler(handler);
 }
 
+/// As if an interrupt had come.
+pub fn ask() {
+    ASKED.store(true, Ordering::SeqCst);
+}
+
 /// Whether an interrupt came.
 pub fn asked() -> bool {
     ASKED.load(Ordering::Relaxed)

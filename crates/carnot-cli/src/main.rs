@@ -12,7 +12,9 @@ mod kernels;
 mod machine;
 mod memory;
 mod model_source;
+mod monitor;
 mod printer;
+mod terminal;
 mod workload;
 
 use std::process::ExitCode;
@@ -41,6 +43,10 @@ fn main() -> ExitCode {
         }
         Command::Synth(arguments) => commands::synth::execute(&arguments, &printer).map(done),
         Command::Bench(arguments) => commands::bench::execute(&arguments, &printer),
+        Command::Monitor(arguments) => commands::monitor::execute(&arguments, &printer).map(done),
+        Command::Metrics(arguments) => {
+            commands::metrics::execute(&arguments.action, &printer).map(done)
+        }
         Command::Compare(arguments) => commands::compare::execute(&arguments, &printer),
     };
     match result {

@@ -19,7 +19,7 @@ pub fn peak_bytes() -> Option<u64> {
 }
 
 /// `root` is `/`, or stands for it in tests.
-fn available_under(root: &Path) -> Option<u64> {
+pub fn available_under(root: &Path) -> Option<u64> {
     let groups = ACCOUNTS.iter().flat_map(|account| account.available(root));
     [machine(root), address_space(root)]
         .into_iter()
@@ -85,7 +85,7 @@ impl Account {
 }
 
 /// The number after `name` on the line that begins with it.
-fn field(text: &str, name: &str) -> Option<u64> {
+pub fn field(text: &str, name: &str) -> Option<u64> {
     let value = text.lines().find_map(|line| line.strip_prefix(name))?;
     if !value.starts_with(char::is_whitespace) {
         return None;

@@ -33,6 +33,11 @@ impl Printer {
         self.colour
     }
 
+    /// Whether results go to a terminal.
+    pub fn is_terminal(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
     /// Writes a result at once, so that streams are seen as they come.
     pub fn result(&self, text: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();

@@ -3,6 +3,8 @@
 pub mod bench;
 pub mod compare;
 pub mod machine;
+pub mod metrics;
+pub mod monitor;
 pub mod perplexity;
 pub mod profile;
 pub mod run;

@@ -48,6 +48,17 @@ fn bench() {
 }
 
 #[test]
+fn monitor() {
+    insta::assert_snapshot!(help(&["monitor"]));
+}
+
+#[test]
+fn metrics() {
+    insta::assert_snapshot!(help(&["metrics", "export"]));
+    insta::assert_snapshot!(help(&["metrics", "snapshot"]));
+}
+
+#[test]
 fn compare() {
     insta::assert_snapshot!(help(&["compare"]));
 }

@@ -38,6 +38,14 @@ impl Served {
         Self { child, address }
     }
 
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn pid(&self) -> String {
+        self.child.id().to_string()
+    }
+
     pub fn send(&self, method: &str, path: &str, body: &Value) -> TcpStream {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let body = if body.is_null() {
