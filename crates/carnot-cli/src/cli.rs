@@ -2,8 +2,10 @@
 
 mod bench;
 mod compare;
+mod memory_profile;
 mod metrics;
 mod monitor;
+mod stress;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,11 +21,13 @@ pub use bench::{
     ResultArguments, ServeLoadArguments, Suite, ViewArgument, WorkloadArguments,
 };
 pub use compare::CompareArguments;
+pub use memory_profile::MemoryProfileArguments;
 pub use metrics::{
     ExportArguments, MetricsAction, MetricsArguments, MetricsFormat, SnapshotArguments,
     WatchedServer,
 };
 pub use monitor::{MonitorArguments, SampleFormat};
+pub use stress::StressArguments;
 
 /// Run, serve and profile model inference, and see beside every figure the limit of the machine and where the rest went.
 #[derive(Debug, Parser)]

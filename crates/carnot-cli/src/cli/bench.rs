@@ -6,6 +6,8 @@ use std::time::Duration;
 use carnot_bench::load::Target;
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::memory_profile::MemoryProfileArguments;
+use super::stress::StressArguments;
 use super::{Format, ModelArguments, not_negative, percent, positive, rate, seconds};
 
 /// What `carnot bench` takes.
@@ -28,6 +30,10 @@ pub enum Suite {
     Memory(MemoryArguments),
     /// A server that speaks OpenAI's interface, ours or not
     Serve(Box<ServeLoadArguments>),
+    /// A server under clients that leave, do not read, and send what is no request
+    Stress(StressArguments),
+    /// Whether memory comes back when a model is unloaded, again and again
+    MemoryProfile(MemoryProfileArguments),
 }
 
 /// What suites that run a model in this process have in common.

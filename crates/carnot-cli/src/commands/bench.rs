@@ -5,7 +5,11 @@ mod concurrent;
 mod inference;
 mod memory;
 mod results;
+mod child;
+mod memory_profile;
 mod serve;
+mod stamp;
+mod stress;
 
 use std::process::ExitCode;
 
@@ -19,5 +23,7 @@ pub fn execute(arguments: &BenchArguments, printer: &Printer) -> anyhow::Result<
         Suite::Cache(arguments) => cache::execute(arguments, printer),
         Suite::Memory(arguments) => memory::execute(arguments, printer),
         Suite::Serve(arguments) => serve::execute(arguments, printer),
+        Suite::MemoryProfile(arguments) => memory_profile::execute(arguments, printer),
+        Suite::Stress(arguments) => stress::execute(arguments, printer),
     }
 }

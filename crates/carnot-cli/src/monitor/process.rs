@@ -87,6 +87,11 @@ impl ProcessReading {
         })
     }
 
+    /// Memory that it holds.
+    pub fn rss_bytes(&self) -> Option<u64> {
+        self.rss_bytes
+    }
+
     /// What it did in the `seconds` since `before`.
     pub fn since(&self, pid: u32, before: Option<&Self>, seconds: f64) -> Process {
         // A number may have gone to another process meanwhile.

@@ -48,6 +48,16 @@ fn bench() {
 }
 
 #[test]
+fn bench_stress() {
+    insta::assert_snapshot!(help(&["bench", "stress"]));
+}
+
+#[test]
+fn bench_memory_profile() {
+    insta::assert_snapshot!(help(&["bench", "memory-profile"]));
+}
+
+#[test]
 fn monitor() {
     insta::assert_snapshot!(help(&["monitor"]));
 }

@@ -11,6 +11,7 @@ mod refusals;
 mod running;
 mod serving;
 mod soak;
+mod stressing;
 mod watching;
 
 use std::fs::{self, File};
