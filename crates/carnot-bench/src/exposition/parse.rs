@@ -192,6 +192,7 @@ fn number(text: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::Dice;
 
     #[track_caller]
     fn check_refused(text: &str, line: usize) {
@@ -269,5 +270,36 @@ nobody_described_me NaN
         for (end, _) in text.char_indices() {
             let (Ok(_) | Err(ParseError { .. })) = Exposition::parse(&text[..end]);
         }
+    }
+
+    #[test]
+    fn what_is_read_of_damaged_pages_can_be_written_and_read_again() {
+        let page = "# HELP a_total A \\\\ b\n# TYPE a_total counter\na_total{b=\"c\",d=\"\\\"\"} 1\n# TYPE e histogram\ne_bucket{le=\"+Inf\"} 2\ne_sum NaN\ne_count 2\n";
+        let mut dice = Dice(1);
+        let mut read = 0;
+        for _ in 0..20_000 {
+            let mut bytes = page.as_bytes().to_vec();
+            for _ in 0..3 {
+                let at = (dice.uniform() * bytes.len() as f64) as usize;
+                let from = (dice.uniform() * bytes.len() as f64) as usize;
+                bytes[at % page.len()] = bytes[from % page.len()];
+            }
+            let text = String::from_utf8(bytes).unwrap();
+            let Ok(exposition) = Exposition::parse(&text) else {
+                continue;
+            };
+            read += 1;
+            for written in [exposition.prometheus(), exposition.open_metrics()] {
+                let again = Exposition::parse(&written);
+                assert!(
+                    again.is_ok(),
+                    "{again:?}\n{text}\nwas written as\n{written}"
+                );
+            }
+        }
+        assert!(
+            read > 1000,
+            "{read}: the damage is too great to say anything"
+        );
     }
 }

@@ -7,7 +7,7 @@ mod sink;
 
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use carnot_bench::load::Target;
@@ -43,10 +43,10 @@ fn beside_screen(
     sink: Option<Sink<'_>>,
     printer: &Printer,
 ) -> anyhow::Result<()> {
-    let shown = samples(arguments, arguments.interval.min(SCREEN_INTERVAL))?;
+    let mut shown = samples(arguments, arguments.interval.min(SCREEN_INTERVAL))?;
     thread::scope(|scope| {
         let writing = sink.map(|sink| scope.spawn(move || write(arguments, sink)));
-        let last = screen::show(arguments, &shown);
+        let last = screen::show(arguments, &mut shown);
         interrupt::ask();
         let written =
             writing.map(|writing| writing.join().unwrap_or_else(|panic| resume_unwind(panic)));
@@ -60,33 +60,67 @@ fn beside_screen(
 
 /// Gives every sample to `sink` until time is up or somebody ends it.
 fn write(arguments: &MonitorArguments, mut sink: Sink<'_>) -> anyhow::Result<()> {
-    let samples = samples(arguments, arguments.interval)?;
+    let mut samples = samples(arguments, arguments.interval)?;
     while !interrupt::asked() {
-        match samples.recv_timeout(ATTENTION) {
-            Ok(sample) => sink.write(&sample)?,
-            Err(RecvTimeoutError::Timeout) => (),
-            Err(RecvTimeoutError::Disconnected) => break,
+        match samples.next_within(ATTENTION) {
+            Next::Sample(sample) => sink.write(&sample)?,
+            Next::Nothing => (),
+            Next::End => break,
         }
     }
     Ok(())
 }
 
 /// Samples as they are taken, by a thread that ends when nobody listens or time is up.
-fn samples(arguments: &MonitorArguments, interval: Duration) -> anyhow::Result<Receiver<Sample>> {
+struct Samples {
+    receiver: Receiver<Sample>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What came of waiting.
+enum Next {
+    Sample(Box<Sample>),
+    Nothing,
+    End,
+}
+
+impl Samples {
+    /// Waits at most so long. A panic of whoever takes the samples is ours.
+    fn next_within(&mut self, time: Duration) -> Next {
+        match self.receiver.recv_timeout(time) {
+            Ok(sample) => Next::Sample(Box::new(sample)),
+            Err(RecvTimeoutError::Timeout) => Next::Nothing,
+            Err(RecvTimeoutError::Disconnected) => {
+                let ended = self.thread.take().map(JoinHandle::join);
+                ended
+                    .unwrap_or(Ok(()))
+                    .unwrap_or_else(|panic| resume_unwind(panic));
+                Next::End
+            }
+        }
+    }
+}
+
+fn samples(arguments: &MonitorArguments, interval: Duration) -> anyhow::Result<Samples> {
     let mut sampler = Sampler::new(arguments.pid, target(arguments))?;
     let duration = (!arguments.duration.is_zero()).then_some(arguments.duration);
     let (sender, receiver) = channel();
     let begin = Instant::now();
     let take = move || {
-        for due in due_times(interval, duration) {
+        // Where one takes longer than an interval, those that are overdue are left out: their rates would be of nearly no time.
+        let is_timely = |due: &Duration| *due + interval > begin.elapsed();
+        for due in due_times(interval, duration).filter(is_timely) {
             thread::sleep((begin + due).saturating_duration_since(Instant::now()));
             if sender.send(sampler.sample()).is_err() {
                 return;
             }
         }
     };
-    thread::Builder::new().name("sampler".into()).spawn(take)?;
-    Ok(receiver)
+    let thread = thread::Builder::new().name("sampler".into()).spawn(take)?;
+    Ok(Samples {
+        receiver,
+        thread: Some(thread),
+    })
 }
 
 /// Multiples of the interval; the last is the end of the duration, if there is one.

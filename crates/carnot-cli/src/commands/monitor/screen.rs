@@ -4,10 +4,9 @@ mod bars;
 mod panels;
 mod view;
 
-use std::sync::mpsc::{Receiver, TryRecvError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::ATTENTION;
+use super::{ATTENTION, Next, Samples};
 use crate::cli::MonitorArguments;
 use crate::interrupt;
 use crate::monitor::sample::Sample;
@@ -15,18 +14,15 @@ use crate::terminal::Screen;
 use view::View;
 
 /// Shows samples as they come, until time is up or somebody leaves; the last is handed back.
-pub fn show(
-    arguments: &MonitorArguments,
-    samples: &Receiver<Sample>,
-) -> anyhow::Result<Option<Sample>> {
+pub fn show(arguments: &MonitorArguments, samples: &mut Samples) -> anyhow::Result<Option<Sample>> {
     let begin = Instant::now();
     let mut view = View::new(arguments.duration);
     let mut screen = Screen::open()?;
     while !interrupt::asked() {
-        match samples.try_recv() {
-            Ok(sample) => view.push(sample),
-            Err(TryRecvError::Empty) => (),
-            Err(TryRecvError::Disconnected) => break,
+        match samples.next_within(Duration::ZERO) {
+            Next::Sample(sample) => view.push(*sample),
+            Next::Nothing => (),
+            Next::End => break,
         }
         view.elapsed = begin.elapsed();
         screen.draw(|frame| view.draw(frame))?;
