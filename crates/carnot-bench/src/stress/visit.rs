@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::wire::{self, Manner};
 use super::{Kind, PROMPTS, Plan, Visit, WORDS, prompts};
 use crate::load::client::{self, Failure};
-use crate::load::{Connections, Target};
+use crate::load::{Ask, Connections, Target};
 
 /// How long a visit may take.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -21,7 +21,7 @@ const HEADERS: usize = 1 << 20;
 pub(super) struct Visitors {
     connections: Connections,
     target: Target,
-    prompts: Vec<String>,
+    asks: Vec<Ask>,
     oversize: String,
     tokens: usize,
 }
@@ -31,7 +31,7 @@ impl Visitors {
         Self {
             connections: Connections::new(plan.target.clone()),
             target: plan.target.clone(),
-            prompts: prompts(PROMPTS, WORDS.0, WORDS.1, plan.seed),
+            asks: Ask::all(prompts(PROMPTS, WORDS.0, WORDS.1, plan.seed), plan.tokens),
             // A word is at least a token.
             oversize: "word ".repeat(plan.context + 1),
             tokens: plan.tokens,
@@ -40,8 +40,11 @@ impl Visitors {
 
     /// A request that shows whether anybody is there.
     pub async fn first(&self) -> Result<(), Failure> {
-        let prompt = self.prompt(0.0);
-        let asked = client::ask(&self.connections, prompt, 1, Instant::now());
+        let ask = Ask {
+            tokens: 1,
+            ..self.ask(0.0).clone()
+        };
+        let asked = client::ask(&self.connections, &ask, Instant::now());
         asked.await.outcome
     }
 
@@ -66,7 +69,7 @@ impl Visitors {
     }
 
     async fn well_formed(&self, kind: Kind, due: Instant, chance: f64) -> Visit {
-        let asked = client::ask(&self.connections, self.prompt(chance), self.tokens, due);
+        let asked = client::ask(&self.connections, self.ask(chance), due);
         let Ok(answer) = timeout(PATIENCE, asked).await else {
             let outcome = Err(format!("no end after {} s", PATIENCE.as_secs()));
             return Visit {
@@ -92,9 +95,9 @@ impl Visitors {
         }
     }
 
-    fn prompt(&self, chance: f64) -> &str {
-        let index = (chance * self.prompts.len() as f64) as usize;
-        &self.prompts[index.min(self.prompts.len() - 1)]
+    fn ask(&self, chance: f64) -> &Ask {
+        let index = (chance * self.asks.len() as f64) as usize;
+        &self.asks[index.min(self.asks.len() - 1)]
     }
 
     fn request(&self, kind: Kind, chance: f64) -> (String, Manner) {
@@ -105,12 +108,12 @@ impl Visitors {
             }
             body.to_string()
         };
-        let usual = body(self.prompt(chance), self.tokens);
+        let usual = body(&self.ask(chance).prompt, self.tokens);
         let (body, headers, manner) = match kind {
             Kind::Ordinary | Kind::Burst => (usual, String::new(), Manner::Whole),
             // More than they stay for.
             Kind::Storm => {
-                let long = body(self.prompt(chance), 16 * self.tokens);
+                let long = body(&self.ask(chance).prompt, 16 * self.tokens);
                 (long, String::new(), Manner::Leave(STAY.mul_f64(chance)))
             }
             Kind::SlowReader => (usual, String::new(), Manner::Slow),

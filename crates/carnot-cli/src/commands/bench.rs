@@ -1,12 +1,13 @@
 //! `carnot bench`: one file per suite.
 
 mod cache;
+mod child;
 mod concurrent;
 mod inference;
 mod memory;
-mod results;
-mod child;
 mod memory_profile;
+mod resident;
+mod results;
 mod serve;
 mod stamp;
 mod stress;

@@ -9,12 +9,13 @@ use carnot_bench::load::Dice;
 use carnot_engine::{Event, TextEngine, TextRequest, Usage};
 use carnot_llm::scheduler::Policy;
 use carnot_llm::{CacheSize, EngineOptions, LlmEngine};
-use carnot_record::{BenchRecord, Better, MachineSummary, Metric, Series};
+use carnot_record::{BenchRecord, Better, Metric, Series};
 
 use super::results::{self, Beginning};
+use super::stamp;
 use crate::cli::CacheArguments;
 use crate::printer::{Printer, Unit};
-use crate::{cores, cpu_info, interrupt, model_source};
+use crate::{cores, interrupt, model_source};
 
 /// Tokens that special meanings may have: not used in prompts.
 const FIRST_TOKEN: usize = 300;
@@ -56,10 +57,9 @@ fn measure(arguments: &CacheArguments, printer: &Printer) -> anyhow::Result<Benc
     );
     let mut dice = Dice(arguments.seed);
     let mut draw = |count: usize| -> Vec<u32> {
-        let token = |_| FIRST_TOKEN + (dice.uniform() * (vocabulary - FIRST_TOKEN) as f64) as usize;
-        (0..count)
-            .map(|index| token(index).min(vocabulary - 1) as u32)
-            .collect()
+        let span = vocabulary - FIRST_TOKEN;
+        let token = |_| (FIRST_TOKEN + (dice.uniform() * span as f64) as usize).min(vocabulary - 1);
+        (0..count).map(token).map(|token| token as u32).collect()
     };
     let shared: Vec<Vec<u32>> = (0..prefixes).map(|_| draw(prefix_tokens)).collect();
     let owns: Vec<Vec<u32>> = (0..arguments.requests).map(|_| draw(own_tokens)).collect();
@@ -77,17 +77,14 @@ fn measure(arguments: &CacheArguments, printer: &Printer) -> anyhow::Result<Benc
     }
     bar.finish_and_clear();
     let wall_s = begin.elapsed().as_secs_f64();
+    let threads = arguments
+        .model
+        .compute
+        .threads
+        .map_or_else(cores::usable, usize::from);
     let mut record = BenchRecord {
         model: Some(model_source::summary(engine.model())),
-        machine: MachineSummary {
-            cpu: cpu_info::read().model,
-            threads: arguments
-                .model
-                .compute
-                .threads
-                .map_or_else(cores::usable, usize::from) as u32,
-            ..MachineSummary::default()
-        },
+        machine: stamp::here(threads),
         conditions: conditions(arguments, room),
         ..beginning.record()
     };

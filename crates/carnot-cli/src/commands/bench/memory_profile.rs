@@ -1,7 +1,6 @@
 //! `carnot bench memory-profile`: a model is loaded, runs and is unloaded, again and again in this process; does memory come back?
 
 mod eager;
-mod resident;
 mod verdict;
 
 use std::fmt::Write as _;
@@ -13,12 +12,12 @@ use carnot_llm::{CacheSize, EngineOptions, LlmEngine};
 use carnot_record::{BenchRecord, Better, Metric, Record, Series};
 use carnot_report::units;
 
+use super::resident::{Kinds, kinds, resident_bytes};
 use super::stamp;
 use crate::cli::{Format, MemoryProfileArguments};
 use crate::generation::generate;
 use crate::printer::{Printer, Unit};
 use crate::{interrupt, model_source};
-use resident::{Kinds, kinds, resident_bytes};
 use verdict::Verdict;
 
 /// Nobody knows whether memory goes on rising.

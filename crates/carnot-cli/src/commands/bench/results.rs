@@ -1,17 +1,17 @@
-//! What all suites do with what they measured: say where and when it was, print it, and keep it in files.
+//! What all suites do with what they measured: say how long it took, print it, and keep it in files.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Context;
-use carnot_record::{BenchRecord, MachineSummary, Metric, Record};
+use carnot_record::{BenchRecord, Metric, Record};
 use carnot_report::bench;
 
+use super::stamp;
 use crate::cli::{Format, ResultArguments};
-use crate::cpu_info;
 use crate::printer::Printer;
 
 /// The figures say nothing of what was to be measured.
@@ -19,44 +19,25 @@ pub const VOID: u8 = 3;
 
 /// A record that is being made.
 pub struct Beginning {
-    suite: &'static str,
+    record: BenchRecord,
     at: Instant,
-    unix_s: u64,
 }
 
 impl Beginning {
-    pub fn of(suite: &'static str) -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    pub fn of(suite: &str) -> Self {
         Self {
-            suite,
+            record: stamp::begin(suite),
             at: Instant::now(),
-            unix_s: since.map_or(0, |since| since.as_secs()),
         }
     }
 
-    /// The record so far: when, for how long, by which version, of which commit.
+    /// The record so far: when, where, for how long, by which version, of which commit.
     pub fn record(&self) -> BenchRecord {
         BenchRecord {
-            suite: self.suite.to_owned(),
-            begun_unix_s: self.unix_s,
             took_s: self.at.elapsed().as_secs_f64(),
-            carnot: env!("CARGO_PKG_VERSION").to_owned(),
-            commit: commit(),
-            machine: MachineSummary {
-                cpu: cpu_info::read().model,
-                ..MachineSummary::default()
-            },
-            ..BenchRecord::default()
+            ..self.record.clone()
         }
     }
-}
-
-/// The commit of the working directory, if it is under version control.
-fn commit() -> Option<String> {
-    let mut git = Command::new("git");
-    let git = git.args(["rev-parse", "HEAD"]).stderr(Stdio::null());
-    let output = git.output().ok().filter(|output| output.status.success())?;
-    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// Figures by the names of the checklist of another tool, which scripts know: of latencies, in milliseconds.

@@ -29,7 +29,7 @@ pub fn write(record: &BenchRecord, path: &Path) -> anyhow::Result<()> {
 }
 
 /// This machine with so many threads, and its ceilings where they are known.
-fn here(threads: usize) -> MachineSummary {
+pub fn here(threads: usize) -> MachineSummary {
     let summary = MachineSummary {
         cpu: cpu_info::read().model,
         threads: threads as u32,
