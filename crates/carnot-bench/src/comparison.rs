@@ -4,6 +4,8 @@
 //! again and again until something shows would find something in noise: so there are four looks, and what may go wrong in one in a hundred
 //! comparisons is shared out among them.
 
+use carnot_record::Better;
+
 use crate::signed_rank::{Shift, shift};
 
 /// After how many pairs to look, and the probability that this look finds a difference where there is none.
@@ -32,6 +34,19 @@ pub struct Comparison {
     pub change: Shift,
     /// What that means.
     pub verdict: Verdict,
+}
+
+impl Comparison {
+    /// The same of something of which this is the better direction.
+    #[must_use]
+    pub fn where_better_is(self, better: Better) -> Self {
+        let verdict = match (better, self.verdict) {
+            (Better::Higher, Verdict::Better) => Verdict::Worse,
+            (Better::Higher, Verdict::Worse) => Verdict::Better,
+            (_, verdict) => verdict,
+        };
+        Self { verdict, ..self }
+    }
 }
 
 /// Compares `pairs` of positive values, of which a change by less than `relevant` (0.01 for one in a hundred) does not matter; finds a difference where there
@@ -64,7 +79,7 @@ pub fn compare(pairs: &[(f64, f64)], relevant: f64, error: f64) -> Option<Compar
 
 /// Pairs after which the interval would lie on one side of zero, or within what does not matter: intervals narrow with the root of their
 /// number.
-fn wanted(pairs: usize, change: Shift, relevant: f64) -> usize {
+pub(crate) fn wanted(pairs: usize, change: Shift, relevant: f64) -> usize {
     let half = (change.high - change.low) / 2.0;
     let away = change.estimate.abs();
     let room = if away > relevant {
@@ -80,21 +95,22 @@ fn wanted(pairs: usize, change: Shift, relevant: f64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dice::Dice;
 
-    /// Nearly normal noise with a deviation of 1 (a sum of twelve uniforms), the same in every run (splitmix64).
-    struct Noise(u64);
+    /// Normal noise with a deviation of 1, the same in every run.
+    struct Noise(Dice);
 
     impl Noise {
+        fn of(seed: u64) -> Self {
+            Self(Dice(seed))
+        }
+
         fn uniform(&mut self) -> f64 {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = self.0;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            (z >> 11) as f64 / (1_u64 << 53) as f64
+            self.0.uniform()
         }
 
         fn next(&mut self) -> f64 {
-            (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
+            self.0.normal()
         }
 
         /// A run of something that takes 1, with a hundredth of noise, one in ten of the runs half as slow again, and the machine of the moment.
@@ -130,7 +146,7 @@ mod tests {
     #[test]
     fn the_same_against_itself_is_seldom_called_different() {
         for spikes in [false, true] {
-            let mut noise = Noise(1);
+            let mut noise = Noise::of(1);
             let trials = 4000;
             let called = |verdict| matches!(verdict, Verdict::Better | Verdict::Worse);
             let alarms = (0..trials)
@@ -143,7 +159,7 @@ mod tests {
 
     #[test]
     fn three_in_a_hundred_are_found_in_ten_pairs() {
-        let mut noise = Noise(2);
+        let mut noise = Noise::of(2);
         let trials = 1000;
         let found = (0..trials)
             .filter(|_| judged(&mut noise, 0.03, false) == (Verdict::Worse, 10))
@@ -166,7 +182,7 @@ mod tests {
 
     #[test]
     fn who_does_not_know_says_how_many_more() {
-        let mut noise = Noise(3);
+        let mut noise = Noise::of(3);
         let pairs: Vec<(f64, f64)> = (0..10)
             .map(|_| (1.0 + 0.1 * noise.uniform(), 1.0 + 0.1 * noise.uniform()))
             .collect();

@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::mpsc;
 
-pub use arrivals::{Arrivals, Dice};
+pub use arrivals::Arrivals;
 pub use client::{Answer, Endpoint, Failure, Target};
 pub use figures::{Figures, Latencies, Objectives, Void, each, first, gaps, lag, whole};
 pub use prompts::{asks, prompts};

@@ -1,6 +1,7 @@
 //! A command, once: its time, its processor time, its memory.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -38,8 +39,33 @@ pub enum Failure {
     },
 }
 
+/// Most bytes of an output that are kept.
+const MOST_OUTPUT: u64 = 64 << 20;
+
 /// Runs `command` in a shell, without input; what it writes goes nowhere.
 pub fn run(command: &str) -> Result<Run, Failure> {
+    measured(command, Stdio::null())
+}
+
+/// The same, and the first 64 MiB of what it writes to standard output. That goes to a file without a name: a thread that read it would run beside
+/// what is measured, and would wait for whoever else the command left running.
+pub fn run_with_output(command: &str) -> Result<(Run, Vec<u8>), Failure> {
+    let failed = |source| Failure::Start {
+        command: command.to_owned(),
+        source,
+    };
+    let mut file = tempfile::tempfile().map_err(failed)?;
+    let output: File = file.try_clone().map_err(failed)?;
+    let run = measured(command, output.into())?;
+    let mut written = Vec::new();
+    file.rewind().map_err(failed)?;
+    file.take(MOST_OUTPUT)
+        .read_to_end(&mut written)
+        .map_err(failed)?;
+    Ok((run, written))
+}
+
+fn measured(command: &str, output: Stdio) -> Result<Run, Failure> {
     let failed = |source| Failure::Start {
         command: command.to_owned(),
         source,
@@ -48,7 +74,7 @@ pub fn run(command: &str) -> Result<Run, Failure> {
     let child = Command::new("sh")
         .args(["-c", command])
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(output)
         .stderr(Stdio::null())
         .spawn()
         .map_err(failed)?;
@@ -81,6 +107,13 @@ mod tests {
         let waiting = run("sleep 0.2").unwrap();
         assert!(waiting.wall >= Duration::from_millis(200), "{waiting:?}");
         assert!(waiting.processor < waiting.wall, "{waiting:?}");
+    }
+
+    #[test]
+    fn what_is_written_is_kept_whoever_stays_behind() {
+        let (run, written) = run_with_output("printf 'one\\ntwo'; sleep 60 &").unwrap();
+        assert_eq!(String::from_utf8(written).unwrap(), "one\ntwo");
+        assert!(run.wall > Duration::ZERO, "{run:?}");
     }
 
     #[test]

@@ -108,7 +108,7 @@ impl Marks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::Dice;
+    use crate::dice::Dice;
 
     #[test]
     fn a_worked_example() {

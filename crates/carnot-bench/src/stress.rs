@@ -21,7 +21,8 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::{sleep_until, timeout};
 
-use crate::load::{Dice, Error, Latencies, Target, prompts};
+use crate::dice::Dice;
+use crate::load::{Error, Latencies, Target, prompts};
 
 pub use invariants::{Invariant, invariants};
 pub use kind::Kind;

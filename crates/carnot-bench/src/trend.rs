@@ -67,7 +67,7 @@ fn variance(values: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::Dice;
+    use crate::dice::Dice;
 
     fn series(count: usize, seed: u64, value: impl Fn(usize, f64) -> f64) -> Vec<f64> {
         let mut dice = Dice(seed);

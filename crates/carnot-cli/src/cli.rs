@@ -2,6 +2,7 @@
 
 mod bench;
 mod compare;
+mod history;
 mod memory_profile;
 mod metrics;
 mod monitor;
@@ -21,6 +22,7 @@ pub use bench::{
     ResultArguments, ServeLoadArguments, Suite, ViewArgument, WorkloadArguments,
 };
 pub use compare::CompareArguments;
+pub use history::{HistoryAction, HistoryArguments};
 pub use memory_profile::MemoryProfileArguments;
 pub use metrics::{
     ExportArguments, MetricsAction, MetricsArguments, MetricsFormat, SnapshotArguments,
@@ -63,8 +65,10 @@ pub enum Command {
     Monitor(MonitorArguments),
     /// Write the metrics of a server or of this machine
     Metrics(MetricsArguments),
-    /// Run two commands in turns until it is certain which takes less, or that it does not matter
+    /// Run two commands in turns until it is certain which is better, or that it does not matter; or compare two files
     Compare(CompareArguments),
+    /// Keep what was measured, and see where it changed over time
+    History(HistoryArguments),
 }
 
 /// How results are printed.

@@ -14,6 +14,7 @@ mod memory;
 mod model_source;
 mod monitor;
 mod printer;
+mod record_file;
 mod terminal;
 mod workload;
 
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
             commands::metrics::execute(&arguments.action, &printer).map(done)
         }
         Command::Compare(arguments) => commands::compare::execute(&arguments, &printer),
+        Command::History(arguments) => commands::history::execute(&arguments, &printer).map(done),
     };
     match result {
         Ok(code) => code,

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | [`text`], [`markdown`], [`html`] | [`perfetto`], [`chrome`], [`speedscope`] | [`pprof`], [`collapsed`], [`flamegraph`] |
 //!
-//! [`json`] and [`csv`] are for scripts. [`bench`] has the forms of what a benchmark measured.
+//! [`json`] and [`csv`] are for scripts. [`bench`] has the forms of what a benchmark measured, [`columns`] is a table for whoever has rows and no report.
 //!
 //! ```
 //! use carnot_analyze::{MachineProfile, RunInfo, Trace, analyze};
@@ -25,6 +25,7 @@
 pub mod bench;
 pub mod chrome;
 pub mod collapsed;
+pub mod columns;
 pub mod csv;
 pub mod flamegraph;
 mod form;

@@ -165,7 +165,7 @@ fn lists(text: &mut String, analysis: &Analysis) {
 }
 
 /// Text in which nothing is markup: neither Markdown's nor HTML's.
-pub(crate) fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::dice::Dice;
+
 /// A process of arrivals.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Arrivals {
@@ -80,42 +82,6 @@ fn reached(count: f64, from: f64, to: f64, over: f64) -> f64 {
     // count = from·t + growth·t²/2, solved so that a growth of 0 is no division by it.
     let growth = (to - from) / over;
     2.0 * count / (from + (from * from + 2.0 * growth * count).max(0.0).sqrt())
-}
-
-/// Numbers that look like chance (splitmix64: Steele, Lea and Flood, 2014).
-#[derive(Clone, Debug)]
-pub struct Dice(pub u64);
-
-impl Dice {
-    /// In 0..1, never 0.
-    pub fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64 + f64::EPSILON / 4.0
-    }
-
-    fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * self.uniform().ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.uniform()).cos()
-    }
-
-    /// A number of a gamma distribution of `shape` and scale 1 (Marsaglia and Tsang, 2000).
-    pub fn gamma(&mut self, shape: f64) -> f64 {
-        if shape < 1.0 {
-            return self.gamma(shape + 1.0) * self.uniform().powf(1.0 / shape);
-        }
-        let d = shape - 1.0 / 3.0;
-        let c = 1.0 / (9.0 * d).sqrt();
-        loop {
-            let x = self.normal();
-            let v = (1.0 + c * x).powi(3);
-            if v > 0.0 && self.uniform().ln() < 0.5 * x * x + d - d * v + d * v.ln() {
-                return d * v;
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What is asked where nobody says what: words, so many, of which some are the same in all prompts.
 
 use super::Ask;
-use super::arrivals::Dice;
+use crate::dice::Dice;
 
 /// Common words, each a token in most vocabularies, or nearly.
 const WORDS: [&str; 32] = [

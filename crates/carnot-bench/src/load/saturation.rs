@@ -101,7 +101,7 @@ fn slope(points: &[(f64, f64)]) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::arrivals::Dice;
+    use crate::dice::Dice;
 
     /// A server that does one request after another, each in a time of its own around `service` seconds, asked at `rate` by chance.
     fn queue(rate: f64, service: f64, seed: u64) -> Vec<Raw> {

@@ -1,30 +1,45 @@
 //! What can be compared.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::{Format, percent};
 
-/// What `carnot compare` takes.
+/// What `carnot compare` takes: two commands, or two files.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   carnot compare --a './old --input data' --b './new --input data'
   carnot compare --a 'carnot run a.gguf -p x -n 64' --b 'carnot run b.gguf -p x -n 64' --threshold 5
+  carnot compare --baseline main.json --current branch.json --report regression.md
 
-Exit codes: 0 no worse, 1 worse by more than the threshold or a command failed, 2 wrong usage, 3 inconclusive.")]
+Exit codes: 0 no worse, 1 worse by more than the threshold or a command failed, 2 wrong usage or files that cannot be compared, 3 inconclusive.")]
 pub struct CompareArguments {
     /// The command to compare with, as a shell takes it
-    #[arg(long, value_name = "COMMAND")]
-    pub a: String,
+    #[arg(long, value_name = "COMMAND", required_unless_present_any = ["current", "baseline"], conflicts_with_all = ["current", "baseline"])]
+    pub a: Option<String>,
     /// The command that is compared
-    #[arg(long, value_name = "COMMAND")]
-    pub b: String,
-    /// A change by less than this does not matter
-    #[arg(long, value_name = "PERCENT", default_value = "1", value_parser = percent)]
-    pub threshold: f64,
-    /// Runs of each that are not counted, before all others
+    #[arg(long, value_name = "COMMAND", required_unless_present_any = ["current", "baseline"], conflicts_with_all = ["current", "baseline"])]
+    pub b: Option<String>,
+    /// Or the file to compare with: a record of `carnot bench`, several in a list, a profile as JSON, or a directory with `baseline_results.json`
+    #[arg(long, value_name = "FILE", requires = "current")]
+    pub baseline: Option<PathBuf>,
+    /// The file that is compared
+    #[arg(long, value_name = "FILE", requires = "baseline")]
+    pub current: Option<PathBuf>,
+    /// A change by less than this does not matter [default: 1 of commands, 10 of files]
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub threshold: Option<f64>,
+    /// Runs of each command that are not counted, before all others
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub warmup: usize,
+    /// Also write what was found about two files as Markdown
+    #[arg(long, value_name = "FILE", requires = "current")]
+    pub report: Option<PathBuf>,
+    /// Compare files although machine, model or conditions differ
+    #[arg(long, requires = "current")]
+    pub force: bool,
     /// How the result is printed
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod compare;
+pub mod history;
 pub mod machine;
 pub mod metrics;
 pub mod monitor;

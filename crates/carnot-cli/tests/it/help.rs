@@ -74,6 +74,12 @@ fn compare() {
 }
 
 #[test]
+fn history() {
+    insta::assert_snapshot!(help(&["history"]));
+    insta::assert_snapshot!(help(&["history", "show"]));
+}
+
+#[test]
 fn the_version_is_a_line() {
     let expected = concat!("carnot ", env!("CARGO_PKG_VERSION"), "\n");
     assert_eq!(carnot(&["--version"]).success(), expected);

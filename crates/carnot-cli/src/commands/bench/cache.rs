@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use carnot_bench::Reuse;
-use carnot_bench::load::Dice;
+use carnot_bench::{Dice, Reuse};
 use carnot_engine::{Event, TextEngine, TextRequest, Usage};
 use carnot_llm::scheduler::Policy;
 use carnot_llm::{CacheSize, EngineOptions, LlmEngine};

@@ -1,0 +1,70 @@
+//! Files of records: what `carnot bench`, `carnot baseline` and `carnot profile` wrote, read again.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use carnot_bench::baseline::RESULTS;
+use carnot_record::{BenchRecord, ProfileSummary, Record};
+use serde_json::Value;
+
+/// What a file holds.
+#[derive(Debug)]
+pub enum Content {
+    /// Records of benchmarks, one or more.
+    Bench(Vec<BenchRecord>),
+    /// A profile.
+    Profile(Box<ProfileSummary>),
+}
+
+/// Reads a file, or the records of a directory that `carnot baseline` wrote.
+pub fn read(path: &Path) -> anyhow::Result<Content> {
+    let path = if path.is_dir() {
+        &path.join(RESULTS)
+    } else {
+        path
+    };
+    let told = || {
+        let expected =
+            "expected what `carnot bench … --output FILE` or `carnot profile --format json` writes";
+        format!("reading {} ({expected})", path.display())
+    };
+    let text = fs::read_to_string(path).with_context(told)?;
+    parse(&text).with_context(told)
+}
+
+/// Records of a text.
+pub fn parse(text: &str) -> anyhow::Result<Content> {
+    if text.trim().is_empty() {
+        bail!("it is empty");
+    }
+    let value: Value = serde_json::from_str(text).context("it is no JSON, or not all of it")?;
+    let Value::Array(records) = &value else {
+        return one(&value, text);
+    };
+    if records.is_empty() {
+        bail!("it is a list of no records");
+    }
+    let read = |(index, record): (usize, &Value)| {
+        let record = BenchRecord::from_json(&record.to_string());
+        record.with_context(|| format!("record {} of {}", index + 1, records.len()))
+    };
+    Ok(Content::Bench(
+        records
+            .iter()
+            .enumerate()
+            .map(read)
+            .collect::<anyhow::Result<_>>()?,
+    ))
+}
+
+fn one(value: &Value, text: &str) -> anyhow::Result<Content> {
+    match value.get("schema").and_then(Value::as_str) {
+        Some(BenchRecord::SCHEMA) => Ok(Content::Bench(vec![BenchRecord::from_json(text)?])),
+        Some(ProfileSummary::SCHEMA) => {
+            Ok(Content::Profile(Box::new(ProfileSummary::from_json(text)?)))
+        }
+        Some(other) => bail!("it is a record of schema \"{other}\""),
+        None => bail!("it has no field \"schema\""),
+    }
+}
