@@ -75,7 +75,7 @@ pub fn execute(arguments: &StressArguments, printer: &Printer) -> anyhow::Result
         stamp::write(&record, path)?;
     }
     printer.result(&match arguments.format {
-        Format::Text => text(&plan, &run, &after, &record),
+        Format::Text => text(&plan, &run, &after),
         Format::Json => record.to_json() + "\n",
     })?;
     Ok(if failures(&run, &after).is_empty() {
@@ -281,7 +281,7 @@ fn fill(record: &mut BenchRecord, arguments: &StressArguments, run: &Run, after:
     record.warnings = [failures(run, after), warnings(run, after)].concat();
 }
 
-fn text(plan: &Plan, run: &Run, after: &After, record: &BenchRecord) -> String {
+fn text(plan: &Plan, run: &Run, after: &After) -> String {
     let mut out = format!(
         "carnot bench stress   {} · {} clients, {} visits/s each · {:.0} s\n\n",
         plan.target,
@@ -347,7 +347,10 @@ fn text(plan: &Plan, run: &Run, after: &After, record: &BenchRecord) -> String {
             "  ends when it is asked to              status 0        holds"
         );
     }
-    for warning in &record.warnings {
+    for failure in failures(run, after) {
+        let _ = writeln!(out, "\nfailed: {failure}");
+    }
+    for warning in warnings(run, after) {
         let _ = writeln!(out, "\nwarning: {warning}");
     }
     out

@@ -15,6 +15,8 @@ use crate::monitor::server::{Latency, Server, ServerSample};
 
 /// Processors that have a bar each; of more, each has a column.
 const BARS: usize = 4;
+/// Columns that a panel has inside at least.
+const PANEL: usize = 46;
 /// Losses that are told, the largest.
 const LOSSES: usize = 6;
 
@@ -145,8 +147,12 @@ pub fn server(sample: &ServerSample) -> Vec<Line<'static>> {
     let of = match &sample.told {
         Ok(of) => of,
         Err(error) => {
-            let error = Line::from(error.clone().fg(Color::Red));
-            return vec![error, heading("It is asked again.")];
+            let mut rows: Vec<Line<'static>> = broken(error)
+                .into_iter()
+                .map(|part| Line::from(part.fg(Color::Red)))
+                .collect();
+            rows.push(heading("It is asked again."));
+            return rows;
         }
     };
     let places = of
@@ -199,6 +205,19 @@ pub fn server(sample: &ServerSample) -> Vec<Line<'static>> {
     rows
 }
 
+/// A sentence in pieces that fit into any panel, broken between words where there are any.
+fn broken(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_inclusive(' ') {
+        let last = lines.last().map_or(0, |line| line.chars().count());
+        if last > 0 && last + word.chars().count() > PANEL {
+            lines.push(String::new());
+        }
+        lines.last_mut().expect("there is one").push_str(word);
+    }
+    lines
+}
+
 fn quantiles(name: &str, of: Latency) -> Line<'static> {
     row(
         name,
@@ -223,4 +242,22 @@ fn steps(of: &Server) -> Vec<Line<'static>> {
         bar(short, Some(*lost), Full::Plain, share(Some(*lost)))
     }));
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_is_broken_between_words_and_none_is_lost() {
+        let text = "http://127.0.0.1:18080/metrics: no answer: Connection refused (os error 111)";
+        let lines = broken(text);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(
+            lines.iter().all(|line| line.chars().count() <= PANEL + 1),
+            "{lines:?}"
+        );
+        assert_eq!(lines.concat(), text);
+        assert_eq!(broken(""), [""]);
+    }
 }
