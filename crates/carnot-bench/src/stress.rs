@@ -53,6 +53,14 @@ pub struct Plan {
     pub seed: u64,
 }
 
+impl Plan {
+    /// Requests of all visits together, on average.
+    pub fn requests(&self) -> f64 {
+        let visits = self.rate * self.clients as f64 * self.duration.as_secs_f64();
+        visits * Kind::requests_of_a_visit()
+    }
+}
+
 /// What became of a request.
 #[derive(Clone, Debug)]
 pub struct Visit {

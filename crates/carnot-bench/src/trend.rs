@@ -15,7 +15,7 @@ pub struct Trend {
 }
 
 /// Fewer values say nothing that is certain to 99 %.
-pub const LEAST_VALUES: usize = 8;
+const LEAST_VALUES: usize = 8;
 /// Of the normal distribution, between 99 values in a hundred lie.
 const Z_99: f64 = 2.575_829;
 
@@ -26,7 +26,7 @@ impl Trend {
     }
 }
 
-/// The trend of `values` that were taken at equal distances, certain to 99 %; nothing of fewer than [`LEAST_VALUES`]. Takes time and
+/// The trend of `values` that were taken at equal distances, certain to 99 %; nothing of fewer than eight. Takes time and
 /// memory of the square of their number.
 pub fn trend(values: &[f64]) -> Option<Trend> {
     if values.len() < LEAST_VALUES {

@@ -87,6 +87,13 @@ impl Kind {
         }
     }
 
+    /// The same on average over the kinds as they come.
+    pub(super) fn requests_of_a_visit() -> f64 {
+        let requests = |kind: Self| f64::from(kind.weight()) * kind.at_once() as f64;
+        let all: u32 = Self::ALL.map(Self::weight).iter().sum();
+        Self::ALL.map(requests).iter().sum::<f64>() / f64::from(all)
+    }
+
     /// The kind that a number in 0..1 stands for.
     pub(super) fn drawn(chance: f64) -> Self {
         let mut left = chance * f64::from(Self::ALL.map(Self::weight).iter().sum::<u32>());
@@ -131,6 +138,7 @@ mod tests {
         let drawn: Vec<Kind> = (0..1000).map(|n| Kind::drawn(f64::from(n) / 1e3)).collect();
         let all: u32 = Kind::ALL.map(Kind::weight).iter().sum();
         assert_eq!(all, 100);
+        assert_eq!(Kind::requests_of_a_visit(), 1.55);
         for kind in Kind::ALL {
             let count = drawn.iter().filter(|of| **of == kind).count() as u32;
             assert_eq!(count, 10 * kind.weight(), "{kind:?}");

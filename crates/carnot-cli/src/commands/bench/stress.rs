@@ -47,28 +47,7 @@ pub fn execute(arguments: &StressArguments, printer: &Printer) -> anyhow::Result
     interrupt::listen();
     let mut record = stamp::begin("stress");
     let begin = Instant::now();
-    let child = match &arguments.url {
-        Some(_) => None,
-        None => Some(ChildServer::start(arguments.path.as_deref())?),
-    };
-    let plan = plan(arguments, child.as_ref())?;
-    let fetcher = Fetcher::new(plan.target.clone(), PATIENCE)?;
-    let mut memory = Memory::of(child.as_ref().map(ChildServer::pid));
-    let bar = printer.progress("visits", Unit::Steps);
-    bar.set_length((plan.rate * plan.clients as f64 * plan.duration.as_secs_f64()) as u64);
-    let run = put(&plan, |visits| {
-        bar.set_position(visits as u64);
-        memory.look();
-        !interrupt::asked()
-    })?;
-    bar.finish_and_clear();
-    let invariants = invariants(&fetcher);
-    memory.look_now();
-    let after = After {
-        invariants,
-        memory: memory.values,
-        ending: child.map(|child| child.end().map_err(|error| error.to_string())),
-    };
+    let (plan, run, after) = measure(arguments, printer)?;
     record.took_s = begin.elapsed().as_secs_f64();
     fill(&mut record, arguments, &run, &after);
     if let Some(path) = &arguments.output {
@@ -85,17 +64,50 @@ pub fn execute(arguments: &StressArguments, printer: &Printer) -> anyhow::Result
     })
 }
 
+/// Lets the clients come, and looks at what is left of the server.
+fn measure(arguments: &StressArguments, printer: &Printer) -> anyhow::Result<(Plan, Run, After)> {
+    let child = match &arguments.url {
+        Some(_) => None,
+        None => Some(ChildServer::start(arguments.path.as_deref())?),
+    };
+    let plan = plan(arguments, child.as_ref())?;
+    let mut memory = Memory::of(child.as_ref().map(ChildServer::pid));
+    let bar = printer.progress("requests", Unit::Steps);
+    bar.set_length(plan.requests() as u64);
+    let run = put(&plan, |visits| {
+        bar.set_position(visits as u64);
+        memory.look();
+        !interrupt::asked()
+    })?;
+    bar.finish_and_clear();
+    // An interrupt at a terminal reaches our own server too: what it is like then says nothing.
+    let is_cut = interrupt::asked() && child.is_some();
+    let invariants = if is_cut {
+        Vec::new()
+    } else {
+        invariants(&Fetcher::new(plan.target.clone(), PATIENCE)?)
+    };
+    memory.look_now();
+    let ending = child
+        .filter(|_| !is_cut)
+        .map(|child| child.end().map_err(|error| error.to_string()));
+    let after = After {
+        invariants,
+        memory: memory.values,
+        ending,
+    };
+    Ok((plan, run, after))
+}
+
 fn plan(arguments: &StressArguments, child: Option<&ChildServer>) -> anyhow::Result<Plan> {
-    let own = child.map(|child| child.target().clone());
-    let mut target = match (own, &arguments.url) {
-        (Some(target), _) => target,
-        (None, url) => {
-            let mut target = url
-                .clone()
-                .unwrap_or_else(|| unreachable!("without a URL there is a child"));
+    let mut target = match (child, &arguments.url) {
+        (Some(child), _) => child.target().clone(),
+        (None, Some(url)) => {
+            let mut target = url.clone();
             target.key.clone_from(&arguments.api_key);
             target
         }
+        (None, None) => anyhow::bail!("there is no server to be visited"),
     };
     target.model.clone_from(&arguments.model);
     let props = Fetcher::new(target.clone(), PATIENCE)?.text("/props");
@@ -188,6 +200,9 @@ fn failures(run: &Run, after: &After) -> Vec<String> {
 
 fn warnings(run: &Run, after: &After) -> Vec<String> {
     let mut told = Vec::new();
+    if after.invariants.is_empty() {
+        told.push("interrupted: what is left of the server was not looked at".to_owned());
+    }
     for row in run.rows().iter().filter(|row| !row.kind.is_well_formed()) {
         let others: usize = row.others.iter().map(|(_, count)| count).sum();
         if let Some((first, _)) = row.others.first() {
@@ -214,6 +229,16 @@ fn warnings(run: &Run, after: &After) -> Vec<String> {
     told
 }
 
+/// The file, or the name that was asked for, or what is there where nothing is said.
+fn model(arguments: &StressArguments) -> String {
+    match (&arguments.path, &arguments.model, &arguments.url) {
+        (Some(path), ..) => path.display().to_string(),
+        (None, Some(name), _) => name.clone(),
+        (None, None, Some(_)) => "the server's".to_owned(),
+        (None, None, None) => "embedded".to_owned(),
+    }
+}
+
 fn fill(record: &mut BenchRecord, arguments: &StressArguments, run: &Run, after: &After) {
     record.url = arguments.url.as_ref().map(ToString::to_string);
     record.conditions = [
@@ -222,18 +247,7 @@ fn fill(record: &mut BenchRecord, arguments: &StressArguments, run: &Run, after:
         ("duration", arguments.duration.as_secs_f64().to_string()),
         ("tokens", arguments.tokens.to_string()),
         ("seed", arguments.seed.to_string()),
-        (
-            "model",
-            arguments.path.as_ref().map_or_else(
-                || {
-                    arguments
-                        .model
-                        .clone()
-                        .unwrap_or_else(|| "embedded".to_owned())
-                },
-                |path| path.display().to_string(),
-            ),
-        ),
+        ("model", model(arguments)),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
