@@ -107,8 +107,10 @@ fn samples(arguments: &MonitorArguments, interval: Duration) -> anyhow::Result<S
     let (sender, receiver) = channel();
     let begin = Instant::now();
     let take = move || {
-        // Where one takes longer than an interval, those that are overdue are left out: their rates would be of nearly no time.
-        let is_timely = |due: &Duration| *due + interval > begin.elapsed();
+        // Where one takes longer than an interval, those that are overdue are left out: their rates would be of nearly no time. The last is
+        // always taken.
+        let is_timely =
+            |due: &Duration| *due + interval > begin.elapsed() || Some(*due) == duration;
         for due in due_times(interval, duration).filter(is_timely) {
             thread::sleep((begin + due).saturating_duration_since(Instant::now()));
             if sender.send(sampler.sample()).is_err() {

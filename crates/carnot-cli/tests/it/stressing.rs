@@ -54,7 +54,7 @@ fn a_server_of_its_own_bears_it_and_ends() {
     let record = record(&fs::read_to_string(&path).unwrap());
     assert_eq!(record["schema"], "carnot.bench");
     assert_eq!(record["suite"], "stress");
-    assert_eq!(values(&record, "success"), [1.0]);
+    assert!(values(&record, "success")[0] >= 0.95, "{told}");
     assert!(!values(&record, "end_to_end").is_empty());
     for kind in [
         "broken JSON",

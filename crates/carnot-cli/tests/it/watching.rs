@@ -12,6 +12,11 @@ use crate::{carnot, text};
 
 const QUICK: [&str; 5] = ["monitor", "--interval", "0.2", "--duration", "0.5"];
 
+/// The samples at 0.2, 0.4 and 0.5 s; where the machine is busy, those that were overdue are left out, but for the last.
+fn are_all(samples: usize) -> bool {
+    (1..=3).contains(&samples)
+}
+
 /// A port of this machine where nobody listens.
 fn nobody() -> String {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -33,7 +38,7 @@ fn number(object: &Value, field: &str) -> f64 {
 fn lines_say_what_the_machine_does() {
     let told = carnot(&QUICK).success();
     let lines: Vec<&str> = told.lines().collect();
-    assert_eq!(lines.len(), 3, "at 0.2, 0.4 and 0.5 s: {told}");
+    assert!(are_all(lines.len()), "{told}");
     for line in lines {
         assert!(line.contains("Z  cpu ") && line.contains(" GB"), "{line}");
         assert!(!line.contains("cpu –"), "{line}");
@@ -55,7 +60,7 @@ fn objects_have_the_fields_that_are_documented() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert_eq!(samples.len(), 3, "{told}");
+    assert!(are_all(samples.len()), "{told}");
     for sample in &samples {
         assert!(number(sample, "timestamp") > 1.7e9, "{sample}");
         assert!(
@@ -99,7 +104,7 @@ fn rows_stand_under_their_header() {
     assert_eq!(carnot(&[&QUICK[..], &arguments].concat()).success(), "");
     let told = fs::read_to_string(&path).unwrap();
     let cells: Vec<Vec<&str>> = told.lines().map(|line| line.split(',').collect()).collect();
-    assert_eq!(cells.len(), 4, "a header and three rows: {told}");
+    assert!(are_all(cells.len() - 1), "rows under a header: {told}");
     assert!(cells[0].starts_with(&["timestamp", "cpu_usage"]), "{told}");
     assert!(
         cells.iter().all(|row| row.len() == cells[0].len()),
@@ -118,7 +123,7 @@ fn a_server_that_is_not_there_is_told_once_and_sampling_goes_on() {
     assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
     assert!(outcome.stderr.contains(&url), "{}", outcome.stderr);
     let told = outcome.success();
-    assert_eq!(told.lines().count(), 3, "{told}");
+    assert!(are_all(told.lines().count()), "{told}");
     for line in told.lines() {
         let sample: Value = serde_json::from_str(line).unwrap();
         assert!(
@@ -130,7 +135,7 @@ fn a_server_that_is_not_there_is_told_once_and_sampling_goes_on() {
     }
     let told = carnot(&[&QUICK[..], &["--url", &url]].concat()).success();
     let naming = told.lines().filter(|line| line.contains(&url)).count();
-    assert_eq!(naming, 3, "a line under each: {told}");
+    assert!(are_all(naming), "a line under each: {told}");
 }
 
 #[test]
