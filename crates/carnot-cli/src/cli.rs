@@ -1,5 +1,6 @@
 //! What a user can type. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 inconclusive.
 
+mod baseline;
 mod bench;
 mod compare;
 mod history;
@@ -17,9 +18,10 @@ use carnot_server::Collector;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
+pub use baseline::{Backend, BaselineArguments};
 pub use bench::{
-    BenchArguments, CacheArguments, ConcurrentArguments, InferenceArguments, MemoryArguments,
-    ResultArguments, ServeLoadArguments, Suite, ViewArgument, WorkloadArguments,
+    AllArguments, BenchArguments, CacheArguments, ConcurrentArguments, InferenceArguments,
+    MemoryArguments, ResultArguments, ServeLoadArguments, Suite, ViewArgument, WorkloadArguments,
 };
 pub use compare::CompareArguments;
 pub use history::{HistoryAction, HistoryArguments};
@@ -67,6 +69,8 @@ pub enum Command {
     Metrics(MetricsArguments),
     /// Run two commands in turns until it is certain which is better, or that it does not matter; or compare two files
     Compare(CompareArguments),
+    /// Write down what this machine does today, held to targets
+    Baseline(BaselineArguments),
     /// Keep what was measured, and see where it changed over time
     History(HistoryArguments),
 }
@@ -82,7 +86,7 @@ pub enum Format {
 }
 
 /// What a model runs on.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Machine")]
 pub struct ComputeArguments {
     /// Worker threads, of each model [default: the cores that this process may use]

@@ -49,6 +49,7 @@ fn main() -> ExitCode {
             commands::metrics::execute(&arguments.action, &printer).map(done)
         }
         Command::Compare(arguments) => commands::compare::execute(&arguments, &printer),
+        Command::Baseline(arguments) => commands::baseline::execute(&arguments, &printer).map(done),
         Command::History(arguments) => commands::history::execute(&arguments, &printer).map(done),
     };
     match result {

@@ -28,6 +28,8 @@ pub enum Suite {
     Cache(CacheArguments),
     /// Memory of a model in this process: whose it is, what a token and what a request add
     Memory(MemoryArguments),
+    /// The four above, one after another
+    All(AllArguments),
     /// A server that speaks OpenAI's interface, ours or not
     Serve(Box<ServeLoadArguments>),
     /// A server under clients that leave, do not read, and send what is no request
@@ -151,6 +153,19 @@ pub struct MemoryArguments {
     /// Requests, one after another
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = positive)]
     pub requests: usize,
+    #[command(flatten)]
+    pub result: ResultArguments,
+}
+
+/// What `carnot bench all` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  carnot bench all --output benchmark_results
+  carnot bench all model.gguf")]
+pub struct AllArguments {
+    /// GGUF file, safetensors file, or directory with config.json; the embedded model if none is given
+    pub model: Option<PathBuf>,
     #[command(flatten)]
     pub result: ResultArguments,
 }

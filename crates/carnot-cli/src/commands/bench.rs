@@ -1,9 +1,10 @@
 //! `carnot bench`: one file per suite.
 
+mod all;
 mod cache;
 mod child;
 mod concurrent;
-mod inference;
+pub mod inference;
 mod memory;
 mod memory_profile;
 mod resident;
@@ -23,6 +24,7 @@ pub fn execute(arguments: &BenchArguments, printer: &Printer) -> anyhow::Result<
         Suite::Concurrent(arguments) => concurrent::execute(arguments, printer),
         Suite::Cache(arguments) => cache::execute(arguments, printer),
         Suite::Memory(arguments) => memory::execute(arguments, printer),
+        Suite::All(arguments) => all::execute(arguments, printer),
         Suite::Serve(arguments) => serve::execute(arguments, printer),
         Suite::MemoryProfile(arguments) => memory_profile::execute(arguments, printer),
         Suite::Stress(arguments) => stress::execute(arguments, printer),

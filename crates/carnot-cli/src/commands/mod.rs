@@ -1,5 +1,6 @@
 //! One file per verb.
 
+pub mod baseline;
 pub mod bench;
 pub mod compare;
 pub mod history;

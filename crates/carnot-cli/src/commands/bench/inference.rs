@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use carnot_analyze::{Analysis, RunInfo, analyze};
 use carnot_engine::{TextEngine, TextRequest};
@@ -26,28 +26,41 @@ const STEADY: f64 = 1.10;
 const MOST_WARMUPS: usize = 10;
 
 pub fn execute(arguments: &InferenceArguments, printer: &Printer) -> anyhow::Result<ExitCode> {
-    results::give(&measure(arguments, printer)?, &arguments.result, printer)
+    let InferenceArguments {
+        workload,
+        iterations,
+        warmup,
+        result,
+    } = arguments;
+    let record = measure(workload, Effort::Requests(*iterations), *warmup, printer)?;
+    results::give(&record, result, printer)
 }
 
-/// Loads the model, warms it up, and measures so many requests.
-pub fn measure(arguments: &InferenceArguments, printer: &Printer) -> anyhow::Result<BenchRecord> {
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub enum Effort {
+    /// So many requests.
+    Requests(usize),
+    /// As many as begin in this time, and one at least.
+    Time(Duration),
+}
+
+/// Loads the model, warms it up, and measures.
+pub fn measure(
+    workload: &WorkloadArguments,
+    effort: Effort,
+    warmup: Option<usize>,
+    printer: &Printer,
+) -> anyhow::Result<BenchRecord> {
     let beginning = Beginning::of("inference");
-    let bench = Bench::new(&arguments.workload, printer)?;
-    let Bench { load_s, .. } = bench;
-    let mut bench = bench;
-    let warmups = bench.warm_up(arguments.warmup)?;
-    let bar = printer.progress("requests", Unit::Steps);
-    bar.set_length(arguments.iterations as u64);
-    let mut repetitions = Vec::new();
-    for _ in 0..arguments.iterations {
-        repetitions.push(bench.repeat()?);
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
+    let mut bench = Bench::new(workload, printer)?;
+    let is_unsteady = bench.warm_up(warmup)?;
+    let repetitions = bench.repeat_all(effort, printer)?;
+    let load_s = bench.load_s;
     let requests = Metric::latencies("request", of(&repetitions, |one| one.seconds));
     let mut record = BenchRecord {
         model: Some(model_source::summary(bench.engine.model())),
-        conditions: conditions(&arguments.workload, bench.prompt_tokens()),
+        conditions: conditions(workload, bench.request.prompt.len()),
         losses: losses(&repetitions),
         summary: summary(&requests, load_s),
         warnings: bench.warnings.clone(),
@@ -56,7 +69,7 @@ pub fn measure(arguments: &InferenceArguments, printer: &Printer) -> anyhow::Res
     if let Some(first) = repetitions.first() {
         record.machine = first.analysis.summary().machine;
     }
-    if warmups == MOST_WARMUPS {
+    if is_unsteady {
         record.warnings.push(format!(
             "the last {WINDOW} of {MOST_WARMUPS} requests before were not within {:.0} % of each other: the machine is not steady",
             100.0 * (STEADY - 1.0)
@@ -226,12 +239,8 @@ impl Bench {
         })
     }
 
-    fn prompt_tokens(&self) -> usize {
-        self.request.prompt.len()
-    }
-
-    /// Runs `wanted` requests, or until they are steady; returns how many there were.
-    fn warm_up(&mut self, wanted: Option<usize>) -> anyhow::Result<usize> {
+    /// Runs `wanted` requests, or until they are steady; whether they never were.
+    fn warm_up(&mut self, wanted: Option<usize>) -> anyhow::Result<bool> {
         let mut times: Vec<f64> = Vec::new();
         for _ in 0..wanted.unwrap_or(MOST_WARMUPS) {
             times.push(self.repeat()?.seconds);
@@ -239,11 +248,26 @@ impl Bench {
                 break;
             }
         }
-        Ok(if wanted.is_some() || is_steady(&times) {
-            0
-        } else {
-            times.len()
-        })
+        Ok(wanted.is_none() && !is_steady(&times))
+    }
+
+    fn repeat_all(&mut self, effort: Effort, printer: &Printer) -> anyhow::Result<Vec<Repetition>> {
+        let bar = printer.progress("requests", Unit::Steps);
+        let begin = Instant::now();
+        let mut repetitions = Vec::new();
+        let goes_on = |done: usize| match effort {
+            Effort::Requests(wanted) => done < wanted,
+            Effort::Time(time) => done == 0 || begin.elapsed() < time,
+        };
+        if let Effort::Requests(wanted) = effort {
+            bar.set_length(wanted as u64);
+        }
+        while goes_on(repetitions.len()) {
+            repetitions.push(self.repeat()?);
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        Ok(repetitions)
     }
 
     fn repeat(&mut self) -> anyhow::Result<Repetition> {
