@@ -503,6 +503,7 @@ impl TextEngine for LlmEngine {
             timed = timed.request(only.id.0 as u32);
         }
         timed.set_tokens(rows as u32);
+        faults::contends("slow lock");
         self.tell_memory();
         for copy in &step.copies {
             self.model.copy_block(copy.from.number(), copy.to);
@@ -516,6 +517,7 @@ impl TextEngine for LlmEngine {
         self.compute(&step.chunks);
         faults::at("computed");
         let sampling = span(self.sites.sampling);
+        faults::allocates("slow allocation");
         let mut drawn = draws::draw(&mut self.model, &self.live, &step.chunks).into_iter();
         sampling.end();
         let mut first = 0;

@@ -19,6 +19,7 @@ use carnot_probe::SiteId;
 use crate::Error;
 use crate::angles::Angles;
 use crate::head_padding::{self, HeadPadding};
+use crate::faults;
 use crate::instrument::{Recorder, Sites, Work};
 use crate::weights::{LayerWeights, Weights};
 
@@ -477,6 +478,7 @@ impl Model {
             (sites.norm, None),
             elementwise(space.chosen.len(), 4),
             || {
+                faults::computes("slow kernel");
                 compute.rms_norm_into(
                     &space.chosen,
                     &self.weights.output_norm,

@@ -45,6 +45,12 @@ fn synth() {
 fn bench() {
     insta::assert_snapshot!(help(&["bench"]));
     insta::assert_snapshot!(help(&["bench", "serve"]));
+    insta::assert_snapshot!(help(&["bench", "inference"]));
+    insta::assert_snapshot!(help(&["bench", "concurrent"]));
+    insta::assert_snapshot!(help(&["bench", "cache"]));
+    insta::assert_snapshot!(help(&["bench", "memory"]));
+    insta::assert_snapshot!(help(&["bench", "all"]));
+    insta::assert_snapshot!(help(&["baseline"]));
 }
 
 #[test]

@@ -9,8 +9,9 @@ use std::{
 };
 
 use carnot_analyze::Analysis;
-use carnot_record::Trace;
-use carnot_report::{html, units};
+use carnot_record::{BenchRecord, Better, LossSamples, Metric, Series, Trace};
+use carnot_report::text::Colour;
+use carnot_report::{bench, html, units};
 
 use crate::{fixture, hostile};
 
@@ -20,11 +21,15 @@ const SKIPPED: &str = "skipped: no Chromium is installed (Debian package chromiu
 
 /// The page after its scripts ran, as the browser writes it; `None` where there is no browser.
 fn drawn(analysis: &Analysis, trace: &Trace) -> Option<String> {
+    drawn_page(&html::render(analysis, trace))
+}
+
+fn drawn_page(page_text: &str) -> Option<String> {
     let installed = |name: &&&str| Command::new(name).arg("--version").output().is_ok();
     let browser = BROWSERS.iter().find(installed)?;
     let folder = tempfile::tempdir().expect("a folder for the page");
     let page = folder.path().join("report.html");
-    fs::write(&page, html::render(analysis, trace)).expect("the page is written");
+    fs::write(&page, page_text).expect("the page is written");
     Some(dump(browser, &page, folder.path()))
 }
 
@@ -154,4 +159,60 @@ fn hostile_names_run_nothing_on_the_page() {
         .unwrap()
         .0;
     assert!(!root.contains("broken"), "{root}");
+}
+
+#[test]
+fn the_page_of_benchmarks_shows_their_medians_and_losses() {
+    let values = vec![0.2, 0.1, 0.4, 0.3, 0.5, 0.25, 0.35, 0.45, 0.15];
+    let record = BenchRecord {
+        suite: "inference".to_owned(),
+        metrics: vec![
+            Metric::latencies("end_to_end", values).with_limit(0.03),
+            Metric::repeated("decode", "tokens/s", Better::Higher, vec![1234.0]),
+        ],
+        losses: vec![
+            LossSamples {
+                name: "floor".to_owned(),
+                ns: vec![3e6, 5e6, 4e6],
+            },
+            LossSamples {
+                name: "kernel/<b>matmul</b>".to_owned(),
+                ns: vec![9e6, 8e6, 7e6],
+            },
+        ],
+        series: vec![Series {
+            plot: "Throughput".to_owned(),
+            name: "measured".to_owned(),
+            x: "clients, ".to_owned(),
+            y: "tokens a second, tokens/s".to_owned(),
+            points: vec![[1.0, 10.0], [2.0, 18.0]],
+        }],
+        void: Some("the client was the limit".to_owned()),
+        ..BenchRecord::default()
+    };
+    let Some(dom) = drawn_page(&bench::html::render(std::slice::from_ref(&record))) else {
+        eprintln!("{SKIPPED}");
+        return;
+    };
+    assert!(dom.contains("data-drawn=\"true\""), "a script failed");
+    assert_eq!(
+        element(&dom, "data-field=\"end_to_end\""),
+        ("0.3", "300 ms")
+    );
+    assert_eq!(
+        element(&dom, "data-field=\"decode\""),
+        ("1234", "1,234 tok/s")
+    );
+    assert!(
+        dom.contains("8.00 ms · 66.7 %"),
+        "the medians of the losses: {dom}"
+    );
+    assert!(dom.contains("kernel/&lt;b&gt;matmul"), "a name is text");
+    assert!(dom.contains("Void: the client was the limit"));
+    assert!(dom.contains("aria-label=\"Throughput\""));
+    let text = bench::text::render(&record, Colour::Never);
+    assert!(
+        text.contains("300 ms") && text.contains("10 %"),
+        "as in the terminal: {text}"
+    );
 }

@@ -1,0 +1,77 @@
+"""Whether `carnot compare` finds a regression that was planted, and names the right loss; and how often it finds one where there is none.
+
+    cargo build --release -p carnot-cli --features carnot-llm/faults
+    python tools/bench/planted.py target/release/carnot --trials 20 --same 20
+
+A binary with the feature `faults` can be made slower by the variable FAILPOINTS: a kernel that computes for nothing, a lock that somebody holds, memory that is taken
+and written for nothing. How much of it is 5 % is measured first. Then each trial is one comparison of the binary with itself, one of the two slower.
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+
+# Place, and the loss that has to grow most.
+PLANTED = {"slow kernel": "kernel/rms_norm", "slow lock": "engine/other", "slow allocation": "engine/sampling"}
+BENCH = "bench inference --prompt-tokens 64 -n 48 --iterations 5 --warmup 2 --format json"
+
+
+def command(carnot, place=None, amount=0):
+    arm = f"FAILPOINTS='{place}=return({amount})' " if place else ""
+    return f"{arm}{carnot} {BENCH}"
+
+
+def request(carnot, place=None, amount=0):
+    """The median time of a request, in seconds, of three runs."""
+    def once():
+        told = subprocess.run(command(carnot, place, amount), shell=True, check=True, capture_output=True).stdout
+        metrics = {metric["name"]: metric["values"] for metric in json.loads(told)["metrics"]}
+        return statistics.median(metrics["request"])
+    return statistics.median(once() for _ in range(3))
+
+
+def amount_for(carnot, place, change):
+    """How much of it slows a request by so many percent."""
+    amount = 8
+    while True:
+        plain, slow = request(carnot), request(carnot, place, amount)
+        grown = 100 * (slow / plain - 1)
+        if grown > 2 * change:
+            return max(1, round(amount * change / grown)), grown
+        amount *= 2
+
+
+def compared(carnot, place=None, amount=0):
+    # The same in both but for what is planted: an empty FAILPOINTS arms nothing.
+    line = [carnot, "compare", "--a", command(carnot), "--b", command(carnot, place, amount), "--format", "json"]
+    done = subprocess.run(line, capture_output=True, text=True)
+    told = json.loads(done.stdout)
+    grown = max(told["losses"], key=lambda loss: loss["share_of_a"]["estimate"], default=None)
+    first = told["measures"][0]
+    return done.returncode, first["change"]["estimate"], len(first["pairs"]), grown and grown["name"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("carnot")
+    parser.add_argument("--trials", type=int, default=20, help="of each kind")
+    parser.add_argument("--same", type=int, default=20, help="comparisons of what is the same")
+    parser.add_argument("--change", type=float, default=5, help="percent")
+    options = parser.parse_args()
+    os.environ.pop("FAILPOINTS", None)
+    for place, loss in PLANTED.items():
+        amount, _ = amount_for(options.carnot, place, options.change)
+        results = []
+        for _ in range(options.trials):
+            results.append(compared(options.carnot, place, amount))
+            print(place, amount, results[-1], flush=True)
+        found = sum(code == 1 for code, *_ in results)
+        named = sum(code == 1 and name == loss for code, _, _, name in results)
+        change = statistics.median(change for _, change, _, _ in results)
+        print(f"{place}: found {found} of {len(results)}, {loss} named {named}; median change {100 * change:+.1f} %", flush=True)
+    results = [compared(options.carnot) for _ in range(options.same)]
+    print(f"the same: {sum(code == 1 for code, *_ in results)} of {len(results)} alarms; codes {[code for code, *_ in results]}")
+
+
+main()
