@@ -29,11 +29,11 @@ mod views;
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::mpsc::{self, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::mpsc;
 
 pub use arrivals::Arrivals;
 pub use client::{Answer, Endpoint, Failure, Target};
@@ -45,10 +45,12 @@ pub use saturation::{Saturation, saturation};
 pub use search::Search;
 pub use views::{View, view};
 
-pub(crate) use client::Connections;
+pub(crate) use client::{Connections, Prepared};
 
 /// Threads that read answers.
-const READERS: usize = 1;
+const READERS: usize = 2;
+/// How often answers are gathered.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What is asked, and when.
 #[derive(Clone, Debug)]
@@ -132,26 +134,34 @@ pub fn put(load: &Load, mut progress: impl FnMut(usize)) -> Result<Run, Error> {
         tokens: first.tokens.min(2),
         ..first.clone()
     };
+    let first = load.target.prepare(&first);
     let first = runtime.block_on(client::ask(&connections, &first, Instant::now()));
     if let Err(failure) = first.outcome {
         let url = load.target.to_string();
         return Err(Error::Unreachable { url, failure });
     }
+    let prepared = load.asks.iter().map(|ask| load.target.prepare(ask));
+    let asks: Arc<[Prepared]> = prepared.collect();
     let used = processor_seconds();
     let begin = Instant::now() + Duration::from_millis(20);
-    let (sender, mut answers) = mpsc::unbounded_channel();
+    let (sender, answers) = mpsc::channel();
     let pacer = {
-        let (load, handle, connections) = (
-            load.clone(),
-            runtime.handle().clone(),
-            Arc::clone(&connections),
-        );
-        thread::spawn(move || pace(&load, begin, &handle, &connections, &sender))
+        let load = load.clone();
+        let work = Work {
+            asks,
+            connections,
+            answers: sender,
+            handle: runtime.handle().clone(),
+        };
+        thread::spawn(move || pace(&load, begin, &work))
     };
     let mut told = Vec::new();
-    while let Some(answer) = runtime.block_on(answers.recv()) {
-        told.push(answer);
+    // Looks now and then: to be woken for each answer would cost those who read them more than reading.
+    while let Some(more) = gather(&answers, &mut told) {
         progress(told.len());
+        if more == 0 {
+            thread::sleep(LOOK);
+        }
     }
     // It has ended, since its channel has; a panic of it is ours.
     pacer.join().unwrap_or_else(|panic| resume_unwind(panic));
@@ -172,29 +182,46 @@ pub fn put(load: &Load, mut progress: impl FnMut(usize)) -> Result<Run, Error> {
     })
 }
 
+/// Takes all answers that are there; `None` when none will come any more.
+fn gather(answers: &mpsc::Receiver<Answer>, told: &mut Vec<Answer>) -> Option<usize> {
+    let before = told.len();
+    loop {
+        match answers.try_recv() {
+            Ok(answer) => told.push(answer),
+            Err(TryRecvError::Empty) => return Some(told.len() - before),
+            Err(TryRecvError::Disconnected) => return (told.len() > before).then_some(0),
+        }
+    }
+}
+
+/// What those who ask share.
+#[derive(Clone)]
+struct Work {
+    asks: Arc<[Prepared]>,
+    connections: Arc<Connections>,
+    answers: mpsc::Sender<Answer>,
+    handle: Handle,
+}
+
+impl Work {
+    /// Asks for the `index`-th that was due at `due`; whether anybody listens still, which is so until the run is over.
+    async fn ask(&self, index: usize, due: Instant) -> bool {
+        let ask = &self.asks[index % self.asks.len()];
+        let answer = client::ask(&self.connections, ask, due).await;
+        self.answers.send(answer).is_ok()
+    }
+}
+
 /// Sends requests when they are due, or, of so many clients, when the one before is answered.
-fn pace(
-    load: &Load,
-    begin: Instant,
-    handle: &Handle,
-    connections: &Arc<Connections>,
-    answers: &mpsc::UnboundedSender<Answer>,
-) {
-    let asks: Arc<[Ask]> = load.asks.clone().into();
+fn pace(load: &Load, begin: Instant, work: &Work) {
     if let Arrivals::Closed { clients } = load.arrivals {
         let end = begin + load.duration;
         for first in 0..clients {
-            let (connections, answers) = (Arc::clone(connections), answers.clone());
-            let asks = Arc::clone(&asks);
-            handle.spawn(async move {
+            let mine = work.clone();
+            work.handle.spawn(async move {
                 let mut index = first;
-                while Instant::now() < end {
-                    let ask = &asks[index % asks.len()];
-                    let answer = client::ask(&connections, ask, Instant::now()).await;
+                while Instant::now() < end && mine.ask(index, Instant::now()).await {
                     index += clients;
-                    if answers.send(answer).is_err() {
-                        return;
-                    }
                 }
             });
         }
@@ -208,13 +235,8 @@ fn pace(
     {
         let due = begin + offset;
         thread::sleep(due.saturating_duration_since(Instant::now()));
-        let (connections, answers) = (Arc::clone(connections), answers.clone());
-        let asks = Arc::clone(&asks);
-        handle.spawn(async move {
-            let answer = client::ask(&connections, &asks[index % asks.len()], due).await;
-            // Nobody listens any more only when the run is over.
-            let _ = answers.send(answer);
-        });
+        let mine = work.clone();
+        work.handle.spawn(async move { mine.ask(index, due).await });
     }
 }
 

@@ -67,7 +67,9 @@ fn wanted(place: &str) -> u64 {
 #[cfg(any(test, feature = "faults"))]
 fn compute(thousands: u64) {
     let additions = 0..1000 * thousands;
-    additions.fold(0, |sum: u64, next| std::hint::black_box(sum.wrapping_add(next)));
+    additions.fold(0, |sum: u64, next| {
+        std::hint::black_box(sum.wrapping_add(next))
+    });
 }
 
 #[cfg(not(feature = "faults"))]

@@ -18,8 +18,8 @@ use carnot_probe::SiteId;
 
 use crate::Error;
 use crate::angles::Angles;
-use crate::head_padding::{self, HeadPadding};
 use crate::faults;
+use crate::head_padding::{self, HeadPadding};
 use crate::instrument::{Recorder, Sites, Work};
 use crate::weights::{LayerWeights, Weights};
 

@@ -1,5 +1,6 @@
 //! A request and its stream, with the times of what came.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response, header};
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -78,7 +80,8 @@ impl Target {
         &self.base
     }
 
-    fn request(&self, ask: &Ask) -> Request<Full<Bytes>> {
+    /// What is sent for `ask`, made before anything is measured.
+    pub(crate) fn prepare(&self, ask: &Ask) -> Prepared {
         let Ask { prompt, tokens } = ask;
         let mut body = json!({
             "max_tokens": tokens,
@@ -106,11 +109,20 @@ impl Target {
         if let Some(key) = &self.key {
             request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
         }
-        let body = Full::new(Bytes::from(body.to_string()));
-        request
-            .body(body)
-            .expect("the parts were checked when the target was read")
+        let request = request.body(Full::new(Bytes::from(body.to_string())));
+        Prepared {
+            request: request.expect("the parts were checked when the target was read"),
+            tokens: *tokens,
+        }
     }
+}
+
+/// A request that only has to be sent; copies share its body.
+#[derive(Clone, Debug)]
+pub(crate) struct Prepared {
+    request: Request<Full<Bytes>>,
+    /// Pieces that may come.
+    tokens: usize,
 }
 
 impl fmt::Display for Target {
@@ -207,7 +219,7 @@ impl Connections {
 }
 
 /// Sends a request and follows its stream to the end.
-pub(crate) async fn ask(connections: &Connections, ask: &Ask, due: Instant) -> Answer {
+pub(crate) async fn ask(connections: &Connections, ask: &Prepared, due: Instant) -> Answer {
     let sent = Instant::now();
     let mut answer = Answer {
         due,
@@ -223,9 +235,12 @@ pub(crate) async fn ask(connections: &Connections, ask: &Ask, due: Instant) -> A
     answer
 }
 
-async fn follow(connections: &Connections, ask: &Ask, answer: &mut Answer) -> Result<(), Failure> {
-    let request = connections.target.request(ask);
-    let (sender, response) = connections.send(request).await?;
+async fn follow(
+    connections: &Connections,
+    ask: &Prepared,
+    answer: &mut Answer,
+) -> Result<(), Failure> {
+    let (sender, response) = connections.send(ask.request.clone()).await?;
     let status = response.status().as_u16();
     let mut body = response.into_body();
     let mut events = Events::default();
@@ -257,30 +272,77 @@ async fn follow(connections: &Connections, ask: &Ask, answer: &mut Answer) -> Re
     })
 }
 
+/// What of an event counts.
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(borrow, default)]
+    choices: Vec<Choice<'a>>,
+    usage: Option<Usage>,
+    error: Option<Refusal>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(borrow)]
+    text: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    delta: Option<Delta<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Delta<'a> {
+    #[serde(borrow)]
+    content: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Usage {
+    #[serde(default)]
+    prompt_tokens: u64,
+    #[serde(default)]
+    completion_tokens: u64,
+    prompt_tokens_details: Option<Details>,
+}
+
+#[derive(Deserialize)]
+struct Details {
+    cached_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    message: Option<String>,
+}
+
 /// What an event of the stream says.
 fn take(event: &str, now: Instant, answer: &mut Answer) -> Result<(), Failure> {
     if event == "[DONE]" {
         return Ok(());
     }
-    let event: Value = serde_json::from_str(event)
+    let event: Event = serde_json::from_str(event)
         .map_err(|error| Failure::Stream(format!("{error}: {event}")))?;
-    if let Some(error) = event.get("error") {
-        let message = error["message"].as_str();
-        return Err(Failure::Stream(message.unwrap_or("an error").to_owned()));
+    if let Some(error) = event.error {
+        let message = error.message.unwrap_or_else(|| "an error".to_owned());
+        return Err(Failure::Stream(message));
     }
-    let choice = &event["choices"][0];
-    let text = choice["text"]
-        .as_str()
-        .or(choice["delta"]["content"].as_str());
+    let text = event.choices.first().and_then(|choice| {
+        let delta = choice.delta.as_ref();
+        choice
+            .text
+            .as_ref()
+            .or(delta.and_then(|delta| delta.content.as_ref()))
+    });
     if text.is_some_and(|text| !text.is_empty()) {
         answer.pieces.push(now);
     }
-    if let Some(usage) = event.get("usage").filter(|usage| usage.is_object()) {
-        let count = |value: &Value| value.as_u64().unwrap_or(0);
+    if let Some(usage) = event.usage {
+        let cached = usage
+            .prompt_tokens_details
+            .and_then(|details| details.cached_tokens);
         answer.usage = Some([
-            count(&usage["prompt_tokens"]),
-            count(&usage["completion_tokens"]),
-            count(&usage["prompt_tokens_details"]["cached_tokens"]),
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            cached.unwrap_or(0),
         ]);
     }
     Ok(())

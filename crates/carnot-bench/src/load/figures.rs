@@ -65,7 +65,7 @@ pub enum Void {
     },
     /// The generator's thread that reads answers had no time left.
     Busy {
-        /// Of one core.
+        /// In cores.
         share: f64,
     },
 }
@@ -82,7 +82,7 @@ impl fmt::Display for Void {
             Self::Busy { share } => {
                 write!(
                     formatter,
-                    "the client used {share:.2} of its one core: it may have been the limit"
+                    "the client used {share:.2} of its two cores: it may have been the limit"
                 )
             }
         }?;
@@ -133,7 +133,7 @@ const LAG_SHARE: f64 = 0.05;
 /// And as a share of the tightest objective: what it can change of how many are good is no more than that.
 const OBJECTIVE_SHARE: f64 = 0.01;
 /// Cores that the generator's threads may keep busy: that which reads, and that which sends.
-const BUSY: f64 = 0.9;
+const BUSY: f64 = 1.8;
 
 impl Figures {
     /// Of the requests of a run, of which those that keep `objectives` are good; `cores` is what the generator itself used.

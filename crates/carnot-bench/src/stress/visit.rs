@@ -44,6 +44,7 @@ impl Visitors {
             tokens: 1,
             ..self.ask(0.0).clone()
         };
+        let ask = self.target.prepare(&ask);
         let asked = client::ask(&self.connections, &ask, Instant::now());
         asked.await.outcome
     }
@@ -69,7 +70,8 @@ impl Visitors {
     }
 
     async fn well_formed(&self, kind: Kind, due: Instant, chance: f64) -> Visit {
-        let asked = client::ask(&self.connections, self.ask(chance), due);
+        let ask = self.target.prepare(self.ask(chance));
+        let asked = client::ask(&self.connections, &ask, due);
         let Ok(answer) = timeout(PATIENCE, asked).await else {
             let outcome = Err(format!("no end after {} s", PATIENCE.as_secs()));
             return Visit {
