@@ -182,9 +182,20 @@ impl Connections {
         Self { target, idle }
     }
 
-    fn idle(&self) -> Option<SendRequest<Full<Bytes>>> {
+    /// A connection that is open still; that which was used last, whose state is nearest.
+    async fn idle(&self) -> Option<SendRequest<Full<Bytes>>> {
+        loop {
+            let mut sender = self.pop()?;
+            // One whose answer has just ended is ready in a moment; one that the server closed never is.
+            if sender.ready().await.is_ok() {
+                return Some(sender);
+            }
+        }
+    }
+
+    fn pop(&self) -> Option<SendRequest<Full<Bytes>>> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        std::iter::from_fn(|| idle.pop()).find(SendRequest::is_ready)
+        idle.pop()
     }
 
     async fn open(&self) -> Result<SendRequest<Full<Bytes>>, Failure> {
@@ -203,7 +214,7 @@ impl Connections {
         &self,
         request: Request<Full<Bytes>>,
     ) -> Result<(SendRequest<Full<Bytes>>, Response<Incoming>), Failure> {
-        let mut sender = match self.idle() {
+        let mut sender = match self.idle().await {
             Some(sender) => sender,
             None => self.open().await?,
         };
