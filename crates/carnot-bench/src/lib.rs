@@ -55,7 +55,9 @@ pub use false_discovery::adjusted;
 pub use fetch::{FetchError, Fetcher, Page};
 pub use history::{Entry, History, HistoryError, MetricSeries, Point};
 pub use mann_whitney::{MannWhitney, mann_whitney, shift_between};
-pub use paired_records::{MeasuredPairs, PairedLoss, losses_in_pairs, metrics_in_pairs};
+pub use paired_records::{
+    MeasuredPairs, PairedLoss, certain_growth, losses_in_pairs, metrics_in_pairs,
+};
 pub use process::{Failure, Run, run, run_with_output};
 pub use profiles::{compare_profiles, profile_mismatches};
 pub use quantiles::{median, quantile};

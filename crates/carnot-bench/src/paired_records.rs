@@ -153,6 +153,33 @@ pub fn losses_in_pairs(pairs: &[(&BenchRecord, &BenchRecord)], error: f64) -> Ve
     losses
 }
 
+/// The loss that certainly grew by more than `relevant` of the first's wall time, where none certainly fell by as much; the largest of several. An error is made in any of
+/// them with a probability of at most `error`.
+///
+/// The whole of a run changes with the speed of the machine from one start to the next, by more than what is looked for; a single loss of a few percent of it
+/// changes by a few percent of these. So a loss can be certain while the whole is not.
+pub fn certain_growth(
+    pairs: &[(&BenchRecord, &BenchRecord)],
+    relevant: f64,
+    error: f64,
+) -> Option<PairedLoss> {
+    let names = pairs
+        .iter()
+        .flat_map(|(a, b)| [a, b])
+        .flat_map(|record| &record.losses);
+    let count = names.map(|loss| &loss.name).collect::<BTreeSet<_>>().len();
+    let losses = losses_in_pairs(pairs, error / count.max(1) as f64);
+    let fell: f64 = losses
+        .iter()
+        .filter(|loss| loss.shift.high < 0.0)
+        .map(|loss| -loss.shift.estimate)
+        .sum();
+    losses
+        .into_iter()
+        .filter(|loss| loss.shift.low > 0.0 && loss.shift.estimate > relevant.max(fell))
+        .max_by(|one, other| one.shift.estimate.total_cmp(&other.shift.estimate))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,5 +284,50 @@ mod tests {
         assert_eq!(names, ["request", "request p95", "request p99", "load"]);
         assert_eq!(losses_in_pairs(&[(&a, &b)], 0.5), []);
         assert_eq!(metrics_in_pairs(&[]), []);
+    }
+
+    /// Runs on a machine whose speed changes by a tenth from one start to the next.
+    fn noisy_pairs(dice: &mut Dice, slower: f64) -> Vec<(BenchRecord, BenchRecord)> {
+        let mut one = |slower: f64| {
+            let speed = 1.0 + 0.1 * dice.normal();
+            let mut loss = |name: &str, ns: f64| LossSamples {
+                name: name.to_owned(),
+                ns: vec![ns * speed * (1.0 + 0.02 * dice.normal())],
+            };
+            let losses = vec![
+                loss("floor", 60.0),
+                loss("kernel/matmul q8_0", 36.0),
+                loss("kernel/rms_norm", 4.0 + 100.0 * (slower - 1.0)),
+            ];
+            let total = losses.iter().map(|loss| loss.ns[0]).sum();
+            BenchRecord {
+                metrics: vec![Metric::latencies("request", vec![total])],
+                losses,
+                ..BenchRecord::default()
+            }
+        };
+        (0..20).map(|_| (one(1.0), one(slower))).collect()
+    }
+
+    #[test]
+    fn a_loss_is_certain_where_the_whole_is_not() {
+        let mut dice = Dice(7);
+        let mut counts = [0; 3];
+        let trials = 200;
+        for _ in 0..trials {
+            let of = |pairs: &[(BenchRecord, BenchRecord)]| {
+                let pairs: Vec<_> = pairs.iter().map(|(a, b)| (a, b)).collect();
+                let whole = metrics_in_pairs(&pairs)[0].compared(0.01, 0.001).unwrap();
+                let grown = certain_growth(&pairs, 0.01, 0.001);
+                (whole.verdict, grown.map(|loss| loss.name))
+            };
+            let (whole, grown) = of(&noisy_pairs(&mut dice, 1.05));
+            counts[0] += usize::from(whole == Verdict::Worse);
+            counts[1] += usize::from(grown.as_deref() == Some("kernel/rms_norm"));
+            counts[2] += usize::from(of(&noisy_pairs(&mut dice, 1.0)).1.is_some());
+        }
+        assert!(counts[0] < trials / 2, "the whole is too noisy: {counts:?}");
+        assert!(counts[1] >= 95 * trials / 100, "{counts:?}");
+        assert!(counts[2] <= 2, "alarms where nothing grew: {counts:?}");
     }
 }

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use anyhow::bail;
 use carnot_bench::{
-    Comparison, LOOKS, MeasuredPairs, PairedLoss, Run, Verdict, losses_in_pairs, median,
-    metrics_in_pairs, run, run_with_output,
+    Comparison, LOOKS, MeasuredPairs, PairedLoss, Run, Verdict, certain_growth, losses_in_pairs,
+    median, metrics_in_pairs, run, run_with_output,
 };
 use carnot_record::{BenchRecord, Better};
 use carnot_report::columns::{Columns, plain};
@@ -44,6 +44,8 @@ struct Look {
     measured: Vec<MeasuredPairs>,
     compared: Vec<Option<Comparison>>,
     losses: Vec<PairedLoss>,
+    /// The one that certainly grew, whatever the whole says.
+    certain: Option<PairedLoss>,
 }
 
 /// A name, a unit, and the value.
@@ -163,16 +165,35 @@ impl Look {
                     .collect(),
             }
         }));
+        let losses = losses_in_pairs(&records, error);
+        // Both may say that it is worse: each gets half of what may go wrong.
+        let error = if losses.is_empty() {
+            error
+        } else {
+            error / 2.0
+        };
         Self {
             compared: MeasuredPairs::compared_beside(&measured, relevant, error),
-            losses: losses_in_pairs(&records, error),
+            certain: certain_growth(&records, relevant, error),
+            losses,
             measured,
         }
     }
 
-    /// Of the first, which decides; the others are told.
+    fn is_whole_worse(&self) -> bool {
+        let first = self.compared.first().and_then(Option::as_ref);
+        first.is_some_and(|first| first.verdict == Verdict::Worse)
+    }
+
+    /// Of the first, which decides; where it is too noisy, a loss that certainly grew does. The others are told.
     fn verdict(&self) -> Option<Verdict> {
-        Some(self.compared.first()?.as_ref()?.verdict)
+        let verdict = self.compared.first()?.as_ref()?.verdict;
+        let is_unknown = matches!(verdict, Verdict::Inconclusive { .. });
+        Some(if is_unknown && self.certain.is_some() {
+            Verdict::Worse
+        } else {
+            verdict
+        })
     }
 }
 
@@ -220,7 +241,8 @@ fn text(commands: &Commands, look: &Look, seconds: f64) -> String {
         let _ = write!(out, "\n{}", rows.text());
     }
     let grown = match look.verdict() {
-        Some(Verdict::Worse) => grown(look),
+        // Where the loss itself is the verdict, it has been named.
+        Some(Verdict::Worse) if look.is_whole_worse() => grown(look),
         _ => String::new(),
     };
     let _ = writeln!(
@@ -267,9 +289,19 @@ fn conclusion(commands: &Commands, look: &Look) -> String {
             "no difference that matters: less than {} %, {by}",
             commands.threshold
         ),
-        Verdict::Inconclusive { wanted } => {
-            format!("inconclusive: {by}; about {wanted} pairs would tell, or a quieter machine")
-        }
+        Verdict::Inconclusive { wanted } => match &look.certain {
+            Some(loss) => format!(
+                "worse: {} takes more by {:.2} % of a's time (between {} and {}, certain to {:.2} %), though {name} is too noisy to tell",
+                loss.name,
+                100.0 * loss.shift.estimate,
+                signed(loss.shift.low),
+                signed(loss.shift.high),
+                100.0 * loss.shift.confidence
+            ),
+            None => {
+                format!("inconclusive: {by}; about {wanted} pairs would tell, or a quieter machine")
+            }
+        },
     }
 }
 
@@ -310,5 +342,7 @@ fn document(commands: &Commands, look: &Look) -> Value {
         "threshold_percent": commands.threshold,
         "measures": measures.collect::<Vec<_>>(),
         "losses": losses.collect::<Vec<_>>(),
+        "verdict": look.verdict().map(word),
+        "certain_loss": look.certain.as_ref().map(|loss| &loss.name),
     })
 }
