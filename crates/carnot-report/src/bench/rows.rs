@@ -66,6 +66,7 @@ pub(super) fn amount(value: f64, unit: &str) -> String {
         "bytes" => units::bytes(value),
         "share" => units::percent(value),
         "tokens/s" => units::tokens_per_s(value),
+        "requests/s" => format!("{} req/s", units::digits(value)),
         _ => format!("{} {unit}", units::digits(value))
             .trim_end()
             .to_owned(),

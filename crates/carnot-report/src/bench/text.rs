@@ -11,7 +11,7 @@ use crate::text::Colour;
 use crate::units;
 
 const COLUMNS: [Column; 7] = [
-    (Left, 26),
+    (Left, 30),
     (Right, 13),
     (Right, 13),
     (Right, 13),
@@ -19,7 +19,7 @@ const COLUMNS: [Column; 7] = [
     (Right, 13),
     (Right, 8),
 ];
-const LOSS_COLUMNS: [Column; 3] = [(Left, 26), (Right, 13), (Right, 8)];
+const LOSS_COLUMNS: [Column; 3] = [(Left, 30), (Right, 13), (Right, 8)];
 const BAR: usize = 20;
 
 /// The report, each line ended.

@@ -1,7 +1,7 @@
 // Lines, steps and dots on two axes, each with its unit.
 const FILLS = ["decode", "prefill", "floor", "wait", "probe", "kernel"];
 const written = (unit) => ({
-  s: (v) => duration(1e9 * v), ns: duration, bytes, share: percent, "tokens/s": tokensPerSecond,
+  s: (v) => duration(1e9 * v), ns: duration, bytes, share: percent, "tokens/s": tokensPerSecond, "requests/s": (v) => `${digits(v)} req/s`,
 })[unit] ?? ((v) => (Number.isInteger(v) ? count(v) : digits(v)) + (unit ? ` ${unit}` : ""));
 
 // `lines`: {name, points, kind: "line" | "dots" | "steps"}; `x` and `y`: {label, unit, from}.
