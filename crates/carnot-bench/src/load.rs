@@ -3,6 +3,7 @@
 //! ```text
 //! arrivals   when requests are due          pacer (a thread) ── at its time ──▶ a task each: client ── events ──▶ Answer
 //! client     a request and its stream                                                                        │
+//! conversation  its turns, each due when the one before is answered and thought over                         │
 //! prompts    what is asked where nobody says what
 //! replay     what others asked, and when: traces of several forms
 //! figures    latencies from the due time, and how late the client itself was ◀───────────────────────────────┤
@@ -18,6 +19,7 @@
 
 mod arrivals;
 pub(crate) mod client;
+mod conversation;
 mod figures;
 mod numpy;
 mod prompts;
@@ -38,7 +40,7 @@ use tokio::runtime::{Builder, Handle};
 pub use arrivals::Arrivals;
 pub use client::{Answer, Endpoint, Failure, Target};
 pub use figures::{Figures, Latencies, Objectives, Void, each, first, gaps, lag, whole};
-pub use prompts::{asks, prompts};
+pub use prompts::{Shape, asks, prompts};
 pub use raw::{Raw, read_raw, write_raw};
 pub use replay::{Replay, TraceForm};
 pub use saturation::{Saturation, saturation};
@@ -46,6 +48,8 @@ pub use search::Search;
 pub use views::{View, view};
 
 pub(crate) use client::{Connections, Prepared};
+
+use conversation::Alarm;
 
 /// Threads that read answers.
 const READERS: usize = 2;
@@ -63,17 +67,21 @@ pub struct Load {
     pub duration: Duration,
     /// What they are, one after another and again from the first.
     pub asks: Vec<Ask>,
+    /// From an answer to when the next turn of its conversation is due.
+    pub think: Duration,
     /// Of the arrivals.
     pub seed: u64,
 }
 
-/// What is asked once.
+/// What is asked once, and what in the turns after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
     /// The prompt, or the user's message.
     pub prompt: Arc<str>,
-    /// Tokens that the answer has to have.
+    /// Tokens that the answer has to have, in each turn.
     pub tokens: usize,
+    /// What is said in each turn after the first, to all that was said before.
+    pub later: Vec<Arc<str>>,
 }
 
 impl Ask {
@@ -82,8 +90,14 @@ impl Ask {
         let ask = |prompt: String| Self {
             prompt: prompt.into(),
             tokens,
+            later: Vec::new(),
         };
         prompts.into_iter().map(ask).collect()
+    }
+
+    /// Requests of the conversation.
+    pub fn turns(&self) -> usize {
+        1 + self.later.len()
     }
 }
 
@@ -132,6 +146,7 @@ pub fn put(load: &Load, mut progress: impl FnMut(usize)) -> Result<Run, Error> {
     let first = load.asks.first().ok_or(Error::Nothing)?;
     let first = Ask {
         tokens: first.tokens.min(2),
+        later: Vec::new(),
         ..first.clone()
     };
     let first = load.target.prepare(&first);
@@ -141,15 +156,19 @@ pub fn put(load: &Load, mut progress: impl FnMut(usize)) -> Result<Run, Error> {
         return Err(Error::Unreachable { url, failure });
     }
     let prepared = load.asks.iter().map(|ask| load.target.prepare(ask));
-    let asks: Arc<[Prepared]> = prepared.collect();
+    let prepared: Arc<[Prepared]> = prepared.collect();
+    let thinks = !load.think.is_zero() && load.asks.iter().any(|ask| !ask.later.is_empty());
     let used = processor_seconds();
     let begin = Instant::now() + Duration::from_millis(20);
     let (sender, answers) = mpsc::channel();
     let pacer = {
         let load = load.clone();
         let work = Work {
-            asks,
+            asks: load.asks.as_slice().into(),
+            prepared,
             connections,
+            think: load.think,
+            alarm: thinks.then(Alarm::new),
             answers: sender,
             handle: runtime.handle().clone(),
         };
@@ -197,22 +216,18 @@ fn gather(answers: &mpsc::Receiver<Answer>, told: &mut Vec<Answer>) -> Option<us
 /// What those who ask share.
 #[derive(Clone)]
 struct Work {
-    asks: Arc<[Prepared]>,
+    asks: Arc<[Ask]>,
+    /// The first turns of them.
+    prepared: Arc<[Prepared]>,
     connections: Arc<Connections>,
+    think: Duration,
+    /// Where somebody thinks.
+    alarm: Option<Alarm>,
     answers: mpsc::Sender<Answer>,
     handle: Handle,
 }
 
-impl Work {
-    /// Asks for the `index`-th that was due at `due`; whether anybody listens still, which is so until the run is over.
-    async fn ask(&self, index: usize, due: Instant) -> bool {
-        let ask = &self.asks[index % self.asks.len()];
-        let answer = client::ask(&self.connections, ask, due).await;
-        self.answers.send(answer).is_ok()
-    }
-}
-
-/// Sends requests when they are due, or, of so many clients, when the one before is answered.
+/// Begins conversations when they are due, or, of so many clients, when the one before is over.
 fn pace(load: &Load, begin: Instant, work: &Work) {
     if let Arrivals::Closed { clients } = load.arrivals {
         let end = begin + load.duration;
@@ -220,7 +235,7 @@ fn pace(load: &Load, begin: Instant, work: &Work) {
             let mine = work.clone();
             work.handle.spawn(async move {
                 let mut index = first;
-                while Instant::now() < end && mine.ask(index, Instant::now()).await {
+                while Instant::now() < end && mine.lead(index, Instant::now()).await {
                     index += clients;
                 }
             });
@@ -236,7 +251,8 @@ fn pace(load: &Load, begin: Instant, work: &Work) {
         let due = begin + offset;
         thread::sleep(due.saturating_duration_since(Instant::now()));
         let mine = work.clone();
-        work.handle.spawn(async move { mine.ask(index, due).await });
+        work.handle
+            .spawn(async move { mine.lead(index, due).await });
     }
 }
 

@@ -565,6 +565,12 @@ fn seconds(text: &str) -> Result<Duration, String> {
     duration.ok_or_else(|| "expected a number of seconds above 0, such as 0.5".to_owned())
 }
 
+fn seconds_or_none(text: &str) -> Result<Duration, String> {
+    let number = text.parse().ok();
+    let duration = number.and_then(|number| Duration::try_from_secs_f64(number).ok());
+    duration.ok_or_else(|| "expected a number of seconds from 0, such as 0.5".to_owned())
+}
+
 fn positive(text: &str) -> Result<usize, String> {
     text.parse()
         .ok()

@@ -80,9 +80,15 @@ impl Target {
         &self.base
     }
 
-    /// What is sent for `ask`, made before anything is measured.
+    /// What is sent first for `ask`, made before anything is measured.
     pub(crate) fn prepare(&self, ask: &Ask) -> Prepared {
-        let Ask { prompt, tokens } = ask;
+        let keeps_text = !ask.later.is_empty();
+        self.prepare_turn(&[&ask.prompt], ask.tokens, keeps_text)
+    }
+
+    /// What is sent after all that was `said`, by the user and the server in turns, the user first and last. The text of the answer is kept for
+    /// the turn after it, or not.
+    pub(crate) fn prepare_turn(&self, said: &[&str], tokens: usize, keeps_text: bool) -> Prepared {
         let mut body = json!({
             "max_tokens": tokens,
             "temperature": 0,
@@ -92,11 +98,15 @@ impl Target {
         });
         let path = match self.endpoint {
             Endpoint::Chat => {
-                body["messages"] = json!([{ "role": "user", "content": &**prompt }]);
+                let roles = ["user", "assistant"].into_iter().cycle();
+                let messages = said.iter().zip(roles);
+                body["messages"] = messages
+                    .map(|(content, role)| json!({ "role": role, "content": content }))
+                    .collect();
                 "chat/completions"
             }
             Endpoint::Completions => {
-                body["prompt"] = (**prompt).into();
+                body["prompt"] = continued(said).into();
                 "completions"
             }
         };
@@ -112,9 +122,17 @@ impl Target {
         let request = request.body(Full::new(Bytes::from(body.to_string())));
         Prepared {
             request: request.expect("the parts were checked when the target was read"),
-            tokens: *tokens,
+            tokens,
+            turn: said.len().div_ceil(2) as u32,
+            keeps_text,
         }
     }
+}
+
+/// All that was said, as one text: an answer follows its prompt at once, as the server continued it, and what is said next has a line of its own.
+fn continued(said: &[&str]) -> String {
+    let pairs: Vec<String> = said.chunks(2).map(<[&str]>::concat).collect();
+    pairs.join("\n")
 }
 
 /// A request that only has to be sent; copies share its body.
@@ -123,6 +141,9 @@ pub(crate) struct Prepared {
     request: Request<Full<Bytes>>,
     /// Pieces that may come.
     tokens: usize,
+    /// Of its conversation, from 1.
+    turn: u32,
+    keeps_text: bool,
 }
 
 impl fmt::Display for Target {
@@ -156,6 +177,8 @@ pub enum Failure {
 /// What became of a request.
 #[derive(Clone, Debug)]
 pub struct Answer {
+    /// Of its conversation, from 1.
+    pub turn: u32,
     /// When it was to be sent.
     pub due: Instant,
     /// When it was.
@@ -166,6 +189,8 @@ pub struct Answer {
     pub ended: Instant,
     /// Tokens of prompt and answer by the server's count; those of the prompt that it had kept.
     pub usage: Option<[u64; 3]>,
+    /// What was said, where a turn comes after it.
+    pub(crate) text: Option<String>,
     /// Whether it ended well.
     pub outcome: Result<(), Failure>,
 }
@@ -180,6 +205,10 @@ impl Connections {
     pub fn new(target: Target) -> Self {
         let idle = Mutex::default();
         Self { target, idle }
+    }
+
+    pub fn target(&self) -> &Target {
+        &self.target
     }
 
     /// A connection that is open still; that which was used last, whose state is nearest.
@@ -233,11 +262,13 @@ impl Connections {
 pub(crate) async fn ask(connections: &Connections, ask: &Prepared, due: Instant) -> Answer {
     let sent = Instant::now();
     let mut answer = Answer {
+        turn: ask.turn,
         due,
         sent,
         pieces: Vec::with_capacity(ask.tokens),
         ended: sent,
         usage: None,
+        text: ask.keeps_text.then(String::new),
         outcome: Ok(()),
     };
     let followed = timeout(PATIENCE, follow(connections, ask, &mut answer)).await;
@@ -343,8 +374,11 @@ fn take(event: &str, now: Instant, answer: &mut Answer) -> Result<(), Failure> {
             .as_ref()
             .or(delta.and_then(|delta| delta.content.as_ref()))
     });
-    if text.is_some_and(|text| !text.is_empty()) {
+    if let Some(text) = text.filter(|text| !text.is_empty()) {
         answer.pieces.push(now);
+        if let Some(kept) = &mut answer.text {
+            kept.push_str(text);
+        }
     }
     if let Some(usage) = event.usage {
         let cached = usage
@@ -405,6 +439,25 @@ mod tests {
             }
             assert_eq!(told, ["{\"a\": \"ä\"}", "x", "[DONE]"], "{size}");
         }
+    }
+
+    #[test]
+    fn a_turn_has_all_that_was_said_before_it() {
+        let mut target = Target::parse("http://host:1").unwrap();
+        let body = |target: &Target| {
+            let turn = target.prepare_turn(&["a", "b", "c"], 4, false);
+            assert_eq!(turn.turn, 2);
+            let body = turn.request.into_body().into_inner().unwrap();
+            serde_json::from_slice::<Value>(&body).unwrap()
+        };
+        assert_eq!(body(&target)["prompt"], "ab\nc");
+        target.endpoint = Endpoint::Chat;
+        let messages = json!([
+            { "role": "user", "content": "a" },
+            { "role": "assistant", "content": "b" },
+            { "role": "user", "content": "c" },
+        ]);
+        assert_eq!(body(&target)["messages"], messages);
     }
 
     #[test]

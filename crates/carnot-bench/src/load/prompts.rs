@@ -20,17 +20,31 @@ pub fn prompts(count: usize, words: usize, shared: usize, seed: u64) -> Vec<Stri
         .collect()
 }
 
-/// `count` prompts of about `words` words, of which the first `shared` are the same, for answers of about `tokens` tokens. Both lengths vary by `spread`, their
-/// standard deviation over their mean (gamma distributed; 0 for no variation), and are at least 1.
-pub fn asks(
-    count: usize,
-    words: usize,
-    shared: usize,
-    tokens: usize,
-    spread: f64,
-    seed: u64,
-) -> Vec<Ask> {
-    let shared = shared.min(words);
+/// What made-up prompts are like.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shape {
+    /// Words of a prompt, about.
+    pub words: usize,
+    /// The first of them, which are the same in all.
+    pub shared: usize,
+    /// Tokens of an answer, about.
+    pub tokens: usize,
+    /// How much both lengths vary: their standard deviation over their mean (gamma distributed; 0 for no variation). They are at least 1.
+    pub spread: f64,
+    /// Requests of a conversation. Each after the first says about as many new words as the first has that are its own, at least 1.
+    pub turns: usize,
+}
+
+/// `count` conversations of that shape. The same seed gives the same.
+pub fn asks(count: usize, shape: Shape, seed: u64) -> Vec<Ask> {
+    let Shape {
+        words,
+        tokens,
+        spread,
+        turns,
+        ..
+    } = shape;
+    let shared = shape.shared.min(words);
     let mut dice = Dice(seed);
     let beginning = draw(shared, &mut dice);
     let around = |mean: usize, dice: &mut Dice| {
@@ -44,9 +58,15 @@ pub fn asks(
     let ask = |_| {
         let own = around(words, &mut dice).saturating_sub(shared);
         let prompt = format!("{beginning} {}", draw(own, &mut dice));
+        let tokens = around(tokens, &mut dice);
+        let new = |_| {
+            let count = around(words, &mut dice).saturating_sub(shared).max(1);
+            draw(count, &mut dice).into()
+        };
         Ask {
             prompt: prompt.trim().into(),
-            tokens: around(tokens, &mut dice),
+            tokens,
+            later: (1..turns).map(new).collect(),
         }
     };
     (0..count).map(ask).collect()
@@ -68,13 +88,20 @@ mod tests {
 
     #[test]
     fn lengths_vary_as_they_are_to() {
-        let even = asks(50, 40, 10, 20, 0.0, 1);
+        let shape = |words, shared, tokens, spread| Shape {
+            words,
+            shared,
+            tokens,
+            spread,
+            turns: 1,
+        };
+        let even = asks(50, shape(40, 10, 20, 0.0), 1);
         let words = |ask: &Ask| ask.prompt.split(' ').count() as f64;
         assert!(
             even.iter()
                 .all(|ask| words(ask) == 40.0 && ask.tokens == 20)
         );
-        let uneven = asks(4000, 100, 0, 50, 0.5, 1);
+        let uneven = asks(4000, shape(100, 0, 50, 0.5), 1);
         let of = |values: Vec<f64>| {
             let mean = values.iter().sum::<f64>() / values.len() as f64;
             let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
@@ -88,6 +115,34 @@ mod tests {
             assert!((mean / expected - 1.0).abs() < 0.04, "{mean} of {expected}");
             assert!((spread - 0.5).abs() < 0.04, "{spread}");
         }
+    }
+
+    #[test]
+    fn each_turn_has_new_words() {
+        let shape = Shape {
+            words: 30,
+            shared: 10,
+            tokens: 5,
+            spread: 0.0,
+            turns: 3,
+        };
+        let many = asks(4, shape, 1);
+        for ask in &many {
+            let of = |text: &str| text.split(' ').count();
+            let later: Vec<usize> = ask.later.iter().map(|text| of(text)).collect();
+            assert_eq!((of(&ask.prompt), later, ask.turns()), (30, vec![20, 20], 3));
+        }
+        assert_ne!(many[0].later[0], many[0].later[1]);
+        let shared = Shape {
+            shared: 30,
+            ..shape
+        };
+        assert!(
+            asks(1, shared, 1)[0]
+                .later
+                .iter()
+                .all(|text| !text.is_empty())
+        );
     }
 
     #[test]

@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::{Answer, Run};
 
 /// One request. Times are in nanoseconds from the beginning of the load.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Raw {
+    /// Of its conversation, from 1; where a file does not say, it is the only one.
+    #[serde(default = "first_turn")]
+    pub turn: u32,
     /// When it was to be sent.
     pub due_ns: u64,
     /// When it was.
@@ -28,6 +31,26 @@ pub struct Raw {
     pub failure: Option<String>,
 }
 
+fn first_turn() -> u32 {
+    1
+}
+
+impl Default for Raw {
+    fn default() -> Self {
+        Self {
+            turn: first_turn(),
+            due_ns: 0,
+            sent_ns: 0,
+            pieces_ns: Vec::new(),
+            ended_ns: 0,
+            prompt_tokens: 0,
+            tokens: 0,
+            cached_tokens: 0,
+            failure: None,
+        }
+    }
+}
+
 impl Raw {
     /// All requests of a run.
     pub fn of(run: &Run) -> Vec<Self> {
@@ -36,6 +59,7 @@ impl Raw {
             let [prompt, generated, cached] =
                 answer.usage.unwrap_or([0, answer.pieces.len() as u64, 0]);
             Self {
+                turn: answer.turn,
                 due_ns: since(answer.due) as u64,
                 sent_ns: since(answer.sent) as u64,
                 pieces_ns: answer.pieces.iter().map(|at| since(*at) as u64).collect(),
@@ -80,6 +104,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let request = Raw {
+            turn: 2,
             due_ns: 1,
             sent_ns: 2,
             pieces_ns: vec![5, 9],
@@ -96,6 +121,8 @@ mod tests {
         let mut text = Vec::new();
         write_raw(&[request.clone(), failed.clone()], &mut text).unwrap();
         assert_eq!(read_raw(&text[..]), Ok(vec![request, failed]));
+        let old = br#"{"due_ns":0,"sent_ns":0,"pieces_ns":[],"ended_ns":0,"prompt_tokens":0,"tokens":0,"cached_tokens":0}"#;
+        assert_eq!(read_raw(&old[..]), Ok(vec![Raw::default()]));
         let error = read_raw(&b"\n{\"due_ns\": 1}\n"[..]).unwrap_err();
         assert!(error.starts_with("line 2: missing field"), "{error}");
     }

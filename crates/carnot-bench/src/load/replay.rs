@@ -202,6 +202,7 @@ fn ask(index: u64, line: &Line) -> Ask {
     Ask {
         prompt: parts.join(" ").into(),
         tokens: line.tokens.max(1),
+        later: Vec::new(),
     }
 }
 

@@ -26,11 +26,16 @@ const LEAST: usize = 20;
 /// One-sided, 95 %, for more than twenty values.
 const CERTAIN: f64 = 1.725;
 
-/// Looks at a run in which requests came by themselves; `None` where they are too few.
+/// Looks at a run in which requests came by themselves; `None` where they are too few. Of conversations only the first turns did.
 pub fn saturation(requests: &[Raw]) -> Option<Saturation> {
     let seconds = |ns: u64| ns as f64 / 1e9;
+    let requests: Vec<&Raw> = requests
+        .iter()
+        .filter(|request| request.turn == 1)
+        .collect();
     let answered: Vec<&Raw> = requests
         .iter()
+        .copied()
         .filter(|request| request.failure.is_none() && !request.pieces_ns.is_empty())
         .collect();
     if answered.len() < LEAST {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+mod conversations;
 mod views;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,11 +14,19 @@ use std::time::{Duration, Instant};
 use carnot_bench::load::{
     Arrivals, Ask, Error, Figures, Load, Objectives, Raw, Target, prompts, put,
 };
+use serde_json::Value;
 
 /// What a server does with the n-th request, before it answers with so many pieces of text; or a status that it answers with.
-type Manner = Arc<dyn Fn(usize) -> Result<usize, u16> + Send + Sync>;
+type Manner = Arc<dyn Fn(usize, Value) -> Result<usize, u16> + Send + Sync>;
 
 fn server(manner: impl Fn(usize) -> Result<usize, u16> + Send + Sync + 'static) -> SocketAddr {
+    reading_server(move |index, _| manner(index))
+}
+
+/// A server that looks at what is asked.
+fn reading_server(
+    manner: impl Fn(usize, Value) -> Result<usize, u16> + Send + Sync + 'static,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let manner: Manner = Arc::new(manner);
@@ -27,9 +36,10 @@ fn server(manner: impl Fn(usize) -> Result<usize, u16> + Send + Sync + 'static) 
             let (manner, count) = (Arc::clone(&manner), Arc::clone(&count));
             thread::spawn(move || {
                 let mut reader = BufReader::new(stream.unwrap());
-                while request(&mut reader) {
+                while let Some(asked) = request(&mut reader) {
                     let index = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    answer(reader.get_mut(), manner(index));
+                    let is_chat = asked["messages"].is_array();
+                    answer(reader.get_mut(), manner(index, asked), is_chat);
                 }
             });
         }
@@ -37,13 +47,13 @@ fn server(manner: impl Fn(usize) -> Result<usize, u16> + Send + Sync + 'static) 
     address
 }
 
-/// Reads a request; false at the end of the connection.
-fn request(reader: &mut BufReader<TcpStream>) -> bool {
+/// Reads a request; nothing at the end of the connection.
+fn request(reader: &mut BufReader<TcpStream>) -> Option<Value> {
     let mut length = 0;
     loop {
         let mut line = String::new();
         match reader.read_line(&mut line) {
-            Ok(0) | Err(_) => return false,
+            Ok(0) | Err(_) => return None,
             Ok(_) => (),
         }
         if let Some(value) = line.strip_prefix("content-length: ") {
@@ -55,18 +65,20 @@ fn request(reader: &mut BufReader<TcpStream>) -> bool {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
-    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-    assert!(
-        body["stream"].as_bool().unwrap() && body["prompt"].is_string(),
-        "{body}"
-    );
-    true
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    let is_asked = body["prompt"].is_string() || body["messages"].is_array();
+    assert!(body["stream"].as_bool().unwrap() && is_asked, "{body}");
+    Some(body)
 }
 
-fn answer(stream: &mut TcpStream, what: Result<usize, u16>) {
+fn answer(stream: &mut TcpStream, what: Result<usize, u16>, is_chat: bool) {
     let (status, kind, body) = match what {
         Ok(pieces) => {
-            let piece = "data: {\"choices\": [{\"text\": \"x\"}]}\n\n";
+            let piece = if is_chat {
+                "data: {\"choices\": [{\"delta\": {\"content\": \"x\"}}]}\n\n"
+            } else {
+                "data: {\"choices\": [{\"text\": \"x\"}]}\n\n"
+            };
             let usage = format!(
                 "data: {{\"choices\": [], \"usage\": {{\"prompt_tokens\": 7, \"completion_tokens\": {pieces}}}}}\n\n"
             );
@@ -96,6 +108,7 @@ fn load(address: SocketAddr, arrivals: Arrivals, duration: Duration) -> Load {
         arrivals,
         duration,
         asks: Ask::all(prompts(10, 8, 4, 0), 3),
+        think: Duration::ZERO,
         seed: 0,
     }
 }

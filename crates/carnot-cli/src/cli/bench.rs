@@ -8,7 +8,9 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::memory_profile::MemoryProfileArguments;
 use super::stress::StressArguments;
-use super::{Format, ModelArguments, not_negative, percent, positive, rate, seconds};
+use super::{
+    Format, ModelArguments, not_negative, percent, positive, rate, seconds, seconds_or_none,
+};
 
 /// What `carnot bench` takes.
 #[derive(Debug, Args)]
@@ -178,6 +180,7 @@ Examples:
   carnot bench serve --rate 1,2,4,8 --output benchmark_results
   carnot bench serve --search --slo-first-ms 500 --duration 20
   carnot bench serve --clients 16 --url http://127.0.0.1:8000 --model other --chat --as vllm
+  carnot bench serve --rate 1 --turns 4 --think 2 --chat
   carnot bench serve --replay mooncake.jsonl --speed 2 --raw answers.jsonl
 
 Latencies count from when a request was due, not from when it was sent. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 void: the client was the limit.")]
@@ -264,12 +267,18 @@ pub struct RequestArguments {
     /// Words of them that are the same in all prompts
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub shared_words: usize,
-    /// Prompts instead of words: a file with an object a line, with `prompt`
+    /// Prompts instead of words: a file with an object a line, with `prompt`, or with `turns`, what a user says one after another
     #[arg(long, value_name = "FILE")]
     pub dataset: Option<PathBuf>,
     /// Tokens that each request asks for
     #[arg(short = 'n', long, value_name = "N", default_value_t = 64, value_parser = positive)]
     pub tokens: usize,
+    /// Turns of a conversation: each request is the first of so many, and each next one has all that was said before, and new words
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with_all = ["replay", "dataset"], value_parser = positive)]
+    pub turns: usize,
+    /// From an answer to when the next turn is due
+    #[arg(long, value_name = "SECONDS", default_value = "0", conflicts_with = "replay", value_parser = seconds_or_none)]
+    pub think: Duration,
     /// How much lengths of prompts and answers vary: their standard deviation over their mean (gamma distributed)
     #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = not_negative)]
     pub spread: f64,

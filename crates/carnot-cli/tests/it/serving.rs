@@ -1,5 +1,6 @@
 //! `carnot serve` with a real model, over a socket.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -9,7 +10,7 @@ use std::time::Duration;
 use carnot_record::{BenchRecord, Record};
 use serde_json::{Value, json};
 
-use crate::{carnot, command};
+use crate::{carnot, command, text};
 
 const PROMPT: &str = "def read_lines(path):\n";
 
@@ -192,6 +193,40 @@ fn load_on_it_is_told_from_when_requests_were_due() {
     );
     let ends = [of("end_to_end"), of("service_end_to_end")].map(|metric| metric.quantile(0.5));
     assert!(ends[0] >= ends[1], "{told:?}");
+    served.wait_for_rest();
+}
+
+#[test]
+fn turns_of_a_conversation_find_what_was_said_kept() {
+    let served = Served::start(&[]);
+    let url = format!("http://{}", served.address);
+    let folder = tempfile::tempdir().unwrap();
+    let raw = folder.path().join("raw.jsonl");
+    let asked = ["bench", "serve", "--url", &url, "--clients", "2", "--turns"];
+    let asked = [&asked[..], &["3", "--think", "0.01", "--chat", "-n", "4"]].concat();
+    let rest = ["--duration", "0.5", "--prompt-words", "60", "--raw"];
+    let arguments = [&asked, &rest[..], &[text(&raw), "--format", "json"]].concat();
+    let outcome = carnot(&arguments);
+    assert!(
+        matches!(outcome.code, Some(0 | 3)),
+        "3 where the machine is busy: {outcome:?}"
+    );
+    let told = BenchRecord::from_json(&outcome.stdout).unwrap();
+    let count = |name: &str| told.metric(name).unwrap().values.len();
+    let turns = [1, 2, 3].map(|turn| count(&format!("time_to_first_token/turn {turn}")));
+    assert_eq!(turns, [count("time_to_first_token") / 3; 3], "{told:?}");
+    assert_eq!(told.conditions["turns"], "3");
+    let lines = fs::read_to_string(&raw).unwrap();
+    for line in lines.lines() {
+        let request: Value = serde_json::from_str(line).unwrap();
+        let of = |name: &str| request[name].as_u64().unwrap();
+        // The template of chats stands before and behind what was said.
+        let is_mostly_kept = 2 * of("cached_tokens") > of("prompt_tokens");
+        assert!(of("turn") == 1 || is_mostly_kept, "{line}");
+    }
+    let again = carnot(&["bench", "serve", "--from", text(&raw)]);
+    assert!(matches!(again.code, Some(0 | 3)), "{again:?}");
+    assert!(again.stdout.contains("to first text, turn 3"), "{again:?}");
     served.wait_for_rest();
 }
 

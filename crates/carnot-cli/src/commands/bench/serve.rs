@@ -41,6 +41,18 @@ impl Level {
         share >= arguments.objectives.share / 100.0 && !self.is_saturated()
     }
 
+    /// Of the longest conversation.
+    fn turns(&self) -> u32 {
+        let turns = self.requests.iter().map(|request| request.turn);
+        turns.max().unwrap_or(1)
+    }
+
+    /// What was answered of that turn.
+    fn of_turn(&self, turn: u32) -> impl Iterator<Item = &Raw> {
+        let is_wanted = move |of: &&Raw| of.turn == turn && of.failure.is_none();
+        self.requests.iter().filter(is_wanted)
+    }
+
     fn is_saturated(&self) -> bool {
         self.saturation.is_some_and(|of| of.is_saturated)
     }
@@ -117,7 +129,8 @@ fn from(path: &Path, arguments: &ServeLoadArguments) -> anyhow::Result<Level> {
         "{}: expected a request a line, got none",
         shown()
     );
-    let dues = requests.iter().map(|request| request.due_ns);
+    let began = requests.iter().filter(|request| request.turn == 1);
+    let dues = began.map(|request| request.due_ns);
     let dues = dues.map(std::time::Duration::from_nanos).collect();
     let mut load = plan::load(arguments, Arrivals::Recorded(dues), 0)?;
     load.duration = std::time::Duration::from_nanos(

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use carnot_bench::load::{Arrivals, Ask, Endpoint, Load, Replay, asks};
+use carnot_bench::load::{Arrivals, Ask, Endpoint, Load, Replay, Shape, asks};
 use serde_json::Value;
 
 use crate::cli::ServeLoadArguments;
@@ -69,22 +69,24 @@ pub fn load(
     target.key.clone_from(&arguments.api_key);
     let requests = &arguments.requests;
     let seed = arguments.arrivals.seed.wrapping_add(index << 32);
-    let asks = match &requests.dataset {
-        Some(path) => Ask::all(read(path)?, requests.tokens),
-        None => asks(
-            PROMPTS,
-            requests.prompt_words,
-            requests.shared_words,
-            requests.tokens,
-            requests.spread,
-            seed,
-        ),
+    let asks = if let Some(path) = &requests.dataset {
+        read(path, requests.tokens)?
+    } else {
+        let shape = Shape {
+            words: requests.prompt_words,
+            shared: requests.shared_words,
+            tokens: requests.tokens,
+            spread: requests.spread,
+            turns: requests.turns,
+        };
+        asks(PROMPTS, shape, seed)
     };
     Ok(Load {
         target,
         arrivals,
         duration: arguments.arrivals.duration.unwrap_or(DURATION),
         asks,
+        think: requests.think,
         seed,
     })
 }
@@ -105,9 +107,16 @@ fn replay(path: &Path, arguments: &ServeLoadArguments) -> anyhow::Result<Load> {
 
 /// Requests for one token beside a load.
 pub fn probe(load: &Load) -> Load {
+    let shape = Shape {
+        words: 8,
+        shared: 0,
+        tokens: 1,
+        spread: 0.0,
+        turns: 1,
+    };
     Load {
         arrivals: Arrivals::Constant { rate: PROBES },
-        asks: asks(PROMPTS, 8, 0, 1, 0.0, !load.seed),
+        asks: asks(PROMPTS, shape, !load.seed),
         ..load.clone()
     }
 }
@@ -118,11 +127,13 @@ pub fn expected(load: &Load) -> Option<u64> {
         return None;
     }
     let dues = load.arrivals.offsets(load.seed);
-    Some(dues.take_while(|due| *due < load.duration).count() as u64)
+    let dues = dues.take_while(|due| *due < load.duration);
+    let turns = dues.zip(load.asks.iter().cycle());
+    Some(turns.map(|(_, ask)| ask.turns() as u64).sum())
 }
 
-/// The prompts of a file: an object a line, with `prompt` or `text`.
-fn read(path: &Path) -> anyhow::Result<Vec<String>> {
+/// The prompts of a file: an object a line, with `prompt` or `text`, or with `turns`.
+fn read(path: &Path, tokens: usize) -> anyhow::Result<Vec<Ask>> {
     let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
     let lines = text
         .lines()
@@ -131,16 +142,31 @@ fn read(path: &Path) -> anyhow::Result<Vec<String>> {
     let prompts = lines.map(|(index, line)| {
         let at = || format!("{}, line {}", path.display(), index + 1);
         let object: Value = serde_json::from_str(line).with_context(at)?;
-        let prompt = object["prompt"].as_str().or(object["text"].as_str());
-        let prompt = prompt
-            .with_context(|| format!("{}: expected an object with `prompt`, got {line}", at()))?;
-        Ok(prompt.to_owned())
+        let said = said(&object);
+        let mut said = said.into_iter().flatten().map(Into::into);
+        let prompt = said.next().with_context(|| {
+            let expected = "an object with `prompt`, or with a list of texts as `turns`";
+            format!("{}: expected {expected}, got {line}", at())
+        })?;
+        Ok(Ask {
+            prompt,
+            tokens,
+            later: said.collect(),
+        })
     });
-    let prompts = prompts.collect::<anyhow::Result<Vec<String>>>()?;
+    let prompts = prompts.collect::<anyhow::Result<Vec<Ask>>>()?;
     anyhow::ensure!(
         !prompts.is_empty(),
         "{}: expected a prompt a line, got none",
         path.display()
     );
     Ok(prompts)
+}
+
+/// What a user says one after another.
+fn said(object: &Value) -> Option<Vec<&str>> {
+    match &object["turns"] {
+        Value::Array(turns) => turns.iter().map(Value::as_str).collect(),
+        _ => Some(vec![object["prompt"].as_str().or(object["text"].as_str())?]),
+    }
 }

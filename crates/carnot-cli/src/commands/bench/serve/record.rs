@@ -45,7 +45,7 @@ pub fn of(
         .iter()
         .filter(|level| level.is_saturated() && search.is_none())
     {
-        let arrivals = text::arrivals(&level.load);
+        let arrivals = text::arrivals(&level.load, level.turns());
         record.warnings.push(format!("{arrivals}: waiting grew to the end: the server cannot hold it, and its latencies depend on the duration"));
     }
     record
@@ -55,7 +55,7 @@ fn conditions(record: &mut BenchRecord, levels: &[Level], arguments: &ServeLoadA
     let requests = &arguments.requests;
     let arrivals: Vec<String> = levels
         .iter()
-        .map(|level| text::arrivals(&level.load))
+        .map(|level| text::arrivals(&level.load, level.turns()))
         .collect();
     let arrivals = if arguments.arrivals.search {
         "searched".to_owned()
@@ -72,6 +72,11 @@ fn conditions(record: &mut BenchRecord, levels: &[Level], arguments: &ServeLoadA
         ]),
     }
     told.push(("tokens", requests.tokens.to_string()));
+    let turns = levels.iter().map(Level::turns).max().unwrap_or(1);
+    if turns > 1 {
+        told.push(("turns", turns.to_string()));
+        told.push(("think", requests.think.as_secs_f64().to_string()));
+    }
     told.extend(arguments.model.clone().map(|model| ("model", model)));
     let told = told
         .into_iter()
@@ -129,6 +134,7 @@ fn metrics(level: &Level, arguments: &ServeLoadArguments, suffix: &str) -> Vec<M
         .into_iter()
         .map(|(name, values)| Metric::latencies(&format!("{name}{suffix}"), values))
         .collect();
+    metrics.extend(by_turn(level, suffix));
     let rates = [
         ("requests", "requests/s", a_second(figures.answered as f64)),
         ("output_tokens", "tokens/s", a_second(figures.tokens as f64)),
@@ -153,6 +159,20 @@ fn metrics(level: &Level, arguments: &ServeLoadArguments, suffix: &str) -> Vec<M
     }
     metrics.retain(|metric| !metric.values.is_empty());
     metrics
+}
+
+/// The time to the first token of each turn of conversations: a cache of prefixes is for those after the first.
+fn by_turn(level: &Level, suffix: &str) -> Vec<Metric> {
+    let turns = level.turns();
+    let metric = |turn| {
+        let name = format!("time_to_first_token{suffix}/turn {turn}");
+        Metric::latencies(&name, level.of_turn(turn).filter_map(first).collect())
+    };
+    if turns > 1 {
+        (1..=turns).map(metric).collect()
+    } else {
+        Vec::new()
+    }
 }
 
 fn summary(level: &Level) -> std::collections::BTreeMap<String, f64> {

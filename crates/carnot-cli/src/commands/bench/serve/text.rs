@@ -1,27 +1,39 @@
 //! What the clients saw, for a terminal.
 
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 
-use carnot_bench::load::{Arrivals, Figures, Latencies, Load, Search};
+use carnot_bench::load::{Arrivals, Figures, Latencies, Load, Search, first};
 use carnot_report::units;
 
 use super::{Level, has_objectives};
 use crate::cli::ServeLoadArguments;
 
-/// How requests come, in words.
-pub fn arrivals(load: &Load) -> String {
+/// How requests, or conversations of so many turns, come, in words.
+pub fn arrivals(load: &Load, turns: u32) -> String {
+    let [many, a_second] = if turns > 1 {
+        [
+            format!("conversations of {turns} turns"),
+            format!("conversations/s of {turns} turns"),
+        ]
+    } else {
+        ["requests".to_owned(), "requests/s".to_owned()]
+    };
     match load.arrivals {
+        Arrivals::Closed { clients } if turns > 1 => {
+            format!("{clients} clients, each a conversation of {turns} turns after another")
+        }
         Arrivals::Closed { clients } => format!("{clients} clients, each after its answer"),
-        Arrivals::Constant { rate } => format!("{rate} requests/s, evenly"),
+        Arrivals::Constant { rate } => format!("{rate} {a_second}, evenly"),
         Arrivals::Random {
             rate,
             burstiness: 1.0,
-        } => format!("{rate:.4} requests/s, as they come (Poisson)").replace(".0000", ""),
+        } => format!("{rate:.4} {a_second}, as they come (Poisson)").replace(".0000", ""),
         Arrivals::Random { rate, burstiness } => {
-            format!("{rate} requests/s, in bursts (variation {burstiness})")
+            format!("{rate} {a_second}, in bursts (variation {burstiness})")
         }
-        Arrivals::Ramp { from, to, .. } => format!("{from} to {to} requests/s (Poisson)"),
-        Arrivals::Recorded(ref times) => format!("{} requests as recorded", times.len()),
+        Arrivals::Ramp { from, to, .. } => format!("{from} to {to} {a_second} (Poisson)"),
+        Arrivals::Recorded(ref times) => format!("{} {many} as recorded", times.len()),
     }
 }
 
@@ -31,7 +43,7 @@ pub fn one(level: &Level, arguments: &ServeLoadArguments) -> String {
     let mut out = format!(
         "carnot bench serve   {} · {} · {:.0} s\n",
         load.target,
-        arrivals(load),
+        arrivals(load, level.turns()),
         load.duration.as_secs_f64()
     );
     counts(&mut out, figures, has_objectives(arguments));
@@ -46,11 +58,10 @@ pub fn one(level: &Level, arguments: &ServeLoadArguments) -> String {
         .chain([("one token beside it", probes)])
     {
         if let Some(of) = latencies {
-            let cells = [of.mean, of.p50, of.p90, of.p99, of.max]
-                .map(|s| format!("{:>10}", units::duration(1e9 * s)));
-            let _ = writeln!(out, "{name:<28}{}", cells.concat());
+            let _ = writeln!(out, "{name:<28}{}", cells(of));
         }
     }
+    by_turn(&mut out, level);
     for (failure, count) in figures.failures.iter().take(5) {
         let _ = writeln!(out, "failed {count} times: {failure}");
     }
@@ -97,6 +108,41 @@ fn counts(out: &mut String, figures: &Figures, has_objectives: bool) {
         figures.prompt_tokens as f64 / wall,
         100.0 * figures.cached_tokens as f64 / figures.prompt_tokens.max(1) as f64
     );
+}
+
+fn cells(of: Latencies) -> String {
+    [of.mean, of.p50, of.p90, of.p99, of.max]
+        .map(|s| format!("{:>10}", units::duration(1e9 * s)))
+        .concat()
+}
+
+/// The first text of each turn of conversations, and what of its prompts the server had kept.
+fn by_turn(out: &mut String, level: &Level) {
+    let turns = level.turns();
+    if turns == 1 {
+        return;
+    }
+    for (name, turns) in rows_of_turns(turns) {
+        let answered = || turns.clone().flat_map(|turn| level.of_turn(turn));
+        let Some(of) = Latencies::of(answered().filter_map(first).collect()) else {
+            continue;
+        };
+        let kept: u64 = answered().map(|request| request.cached_tokens).sum();
+        let tokens: u64 = answered().map(|request| request.prompt_tokens).sum();
+        let share = 100.0 * kept as f64 / tokens.max(1) as f64;
+        let _ = writeln!(out, "{name:<28}{}   {share:.0} % kept", cells(of));
+    }
+}
+
+/// Each turn, or of many the first and the others.
+fn rows_of_turns(turns: u32) -> Vec<(String, RangeInclusive<u32>)> {
+    const MOST: u32 = 8;
+    let one = |turn| (format!("to first text, turn {turn}"), turn..=turn);
+    if turns <= MOST {
+        return (1..=turns).map(one).collect();
+    }
+    let others = format!("to first text, turns 2 to {turns}");
+    vec![one(1), (others, 2..=turns)]
 }
 
 fn rows(figures: &Figures) -> [(&'static str, Option<Latencies>); 7] {
@@ -160,7 +206,7 @@ pub fn several(
         let _ = writeln!(
             out,
             "{:<44}{:>9}{good:>9}{:>11}{:>11}{:>11}{:>11.1}{}",
-            arrivals(&level.load),
+            arrivals(&level.load, level.turns()),
             share(figures.answered),
             seconds(figures.first.map(|of| of.p50)),
             seconds(figures.first.map(|of| of.p99)),
