@@ -9,6 +9,7 @@
 //! figures    latencies from the due time, and how late the client itself was ◀───────────────────────────────┤
 //! saturation whether it got worse and worse ◀────────────────────────────────────────────────────────────────┤
 //! raw        what is kept of answers: times ◀────────────────────────────────────────────────────────────────┘
+//! hdr        their latencies as a log of HDR histograms
 //! views      the figures of other tools, out of the same times, by their own definitions (numpy: to the last digit)
 //! search     the highest rate that holds
 //! ```
@@ -21,6 +22,7 @@ mod arrivals;
 pub(crate) mod client;
 mod conversation;
 mod figures;
+mod hdr;
 mod numpy;
 mod prompts;
 mod raw;
@@ -40,6 +42,7 @@ use tokio::runtime::{Builder, Handle};
 pub use arrivals::Arrivals;
 pub use client::{Answer, Endpoint, Failure, Target};
 pub use figures::{Figures, Latencies, Objectives, Void, each, first, gaps, lag, whole};
+pub use hdr::{HdrRun, write_hdr};
 pub use prompts::{Shape, asks, prompts};
 pub use raw::{Raw, read_raw, write_raw};
 pub use replay::{Replay, TraceForm};

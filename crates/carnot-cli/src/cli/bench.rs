@@ -214,6 +214,9 @@ pub struct ServeLoadArguments {
     /// Keep the times of each request in a file, an object a line
     #[arg(long, value_name = "FILE")]
     pub raw: Option<PathBuf>,
+    /// Keep latencies as a log of HDR histograms, in nanoseconds: one a second of each of three series
+    #[arg(long, value_name = "FILE")]
+    pub hdr: Option<PathBuf>,
     /// Ask nobody: read the times of an earlier run from its --raw file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["raw", "search", "probe_stream", "replay"])]
     pub from: Option<PathBuf>,

@@ -224,7 +224,12 @@ fn turns_of_a_conversation_find_what_was_said_kept() {
         let is_mostly_kept = 2 * of("cached_tokens") > of("prompt_tokens");
         assert!(of("turn") == 1 || is_mostly_kept, "{line}");
     }
-    let again = carnot(&["bench", "serve", "--from", text(&raw)]);
+    let log = folder.path().join("latencies.hlog");
+    let again = carnot(&["bench", "serve", "--from", text(&raw), "--hdr", text(&log)]);
+    let log = fs::read_to_string(&log).unwrap();
+    for tag in ["time_to_first_token", "end_to_end", "inter_piece"] {
+        assert!(log.contains(&format!("\nTag={tag},")), "{log}");
+    }
     assert!(matches!(again.code, Some(0 | 3)), "{again:?}");
     assert!(again.stdout.contains("to first text, turn 3"), "{again:?}");
     served.wait_for_rest();

@@ -9,11 +9,12 @@ use std::io::{BufReader, BufWriter};
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
+use std::time::SystemTime;
 
 use anyhow::Context;
 use carnot_bench::load::{
-    Arrivals, Figures, Load, Objectives, Raw, Saturation, Search, View, put, read_raw, saturation,
-    view, write_raw,
+    Arrivals, Figures, HdrRun, Load, Objectives, Raw, Saturation, Search, View, put, read_raw,
+    saturation, view, write_hdr, write_raw,
 };
 use carnot_record::BenchRecord;
 
@@ -27,6 +28,8 @@ const PRECISION: f64 = 0.05;
 /// A load that was put on the server, and what came of it.
 struct Level {
     load: Load,
+    /// 1970 where it is not known.
+    begun: SystemTime,
     requests: Vec<Raw>,
     figures: Figures,
     saturation: Option<Saturation>,
@@ -78,7 +81,15 @@ pub fn execute(arguments: &ServeLoadArguments, printer: &Printer) -> anyhow::Res
             .iter()
             .flat_map(|level| level.requests.clone())
             .collect();
-        write(&requests, path)?;
+        write(path, |to| write_raw(&requests, to))?;
+    }
+    if let Some(path) = &arguments.hdr {
+        let runs = levels.iter().map(|level| HdrRun {
+            begun: level.begun,
+            requests: &level.requests,
+        });
+        let runs: Vec<HdrRun> = runs.collect();
+        write(path, |to| write_hdr(&runs, to))?;
     }
     if let Some(whose) = arguments.view {
         return viewed(&levels, whose, printer);
@@ -97,6 +108,7 @@ fn run(load: Load, arguments: &ServeLoadArguments, printer: &Printer) -> anyhow:
     let probing = beside.map(|load| thread::spawn(move || put(&load, |_| ())));
     let run = put(&load, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
+    let begun = SystemTime::now() - run.begin.elapsed();
     let probes = match probing.map(thread::JoinHandle::join) {
         None => Vec::new(),
         Some(Ok(probes)) => Raw::of(&probes?)
@@ -112,6 +124,7 @@ fn run(load: Load, arguments: &ServeLoadArguments, printer: &Printer) -> anyhow:
         figures: Figures::of(&requests, run.cores, objectives(arguments)),
         saturation: is_open.then(|| saturation(&requests)).flatten(),
         requests,
+        begun,
         load,
         probes,
     })
@@ -144,6 +157,7 @@ fn from(path: &Path, arguments: &ServeLoadArguments) -> anyhow::Result<Level> {
         figures: Figures::of(&requests, None, objectives(arguments)),
         saturation: saturation(&requests),
         requests,
+        begun: SystemTime::UNIX_EPOCH,
         load,
         probes: Vec::new(),
     })
@@ -195,9 +209,12 @@ fn objectives(arguments: &ServeLoadArguments) -> Objectives {
     }
 }
 
-fn write(requests: &[Raw], path: &Path) -> anyhow::Result<()> {
+fn write(
+    path: &Path,
+    content: impl FnOnce(BufWriter<File>) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
     let file = File::create(path).with_context(|| format!("creating {}", path.display()))?;
-    write_raw(requests, BufWriter::new(file)).with_context(|| format!("writing {}", path.display()))
+    content(BufWriter::new(file)).with_context(|| format!("writing {}", path.display()))
 }
 
 /// The figures of another tool, of each level.
