@@ -97,7 +97,8 @@ impl Fetcher {
         }
     }
 
-    fn url(&self, path: &str) -> String {
+    /// Where the page at `path` is.
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.target)
     }
 }

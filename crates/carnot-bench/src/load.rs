@@ -10,6 +10,7 @@
 //! saturation whether it got worse and worse ◀────────────────────────────────────────────────────────────────┤
 //! raw        what is kept of answers: times ◀────────────────────────────────────────────────────────────────┘
 //! hdr        their latencies as a log of HDR histograms
+//! server_metrics  what the server says of itself meanwhile, on the load's axis of time
 //! views      the figures of other tools, out of the same times, by their own definitions (numpy: to the last digit)
 //! search     the highest rate that holds
 //! ```
@@ -29,6 +30,7 @@ mod raw;
 mod replay;
 mod saturation;
 mod search;
+mod server_metrics;
 mod views;
 
 use std::panic::resume_unwind;
@@ -48,6 +50,7 @@ pub use raw::{Raw, read_raw, write_raw};
 pub use replay::{Replay, TraceForm};
 pub use saturation::{Saturation, saturation};
 pub use search::Search;
+pub use server_metrics::{MetricLine, MetricsPage, MetricsWatch, Role, ServerMetrics};
 pub use views::{View, view};
 
 pub(crate) use client::{Connections, Prepared};

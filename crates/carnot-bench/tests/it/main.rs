@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod conversations;
+mod server_metrics;
 mod views;
 
 use std::io::{BufRead, BufReader, Read, Write};

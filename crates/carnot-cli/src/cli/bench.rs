@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use carnot_bench::load::Target;
+use carnot_bench::load::{MetricsPage, Target};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::memory_profile::MemoryProfileArguments;
@@ -181,6 +181,7 @@ Examples:
   carnot bench serve --search --slo-first-ms 500 --duration 20
   carnot bench serve --clients 16 --url http://127.0.0.1:8000 --model other --chat --as vllm
   carnot bench serve --rate 1 --turns 4 --think 2 --chat
+  carnot bench serve --rate 4 --server-metrics --output benchmark_results
   carnot bench serve --replay mooncake.jsonl --speed 2 --raw answers.jsonl
 
 Latencies count from when a request was due, not from when it was sent. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 void: the client was the limit.")]
@@ -211,6 +212,10 @@ pub struct ServeLoadArguments {
     /// Beside the load, a request for one token twice a second: what others feel of it
     #[arg(long)]
     pub probe_stream: bool,
+    /// Scrape the server's own metrics once a second, and keep them on the time axis of the load [default: /metrics of --url]
+    #[arg(long, value_name = "URL", num_args = 0..=1, value_parser = MetricsPage::parse)]
+    #[expect(clippy::option_option, reason = "a flag whose value may be left out")]
+    pub server_metrics: Option<Option<MetricsPage>>,
     /// Keep the times of each request in a file, an object a line
     #[arg(long, value_name = "FILE")]
     pub raw: Option<PathBuf>,
@@ -218,7 +223,7 @@ pub struct ServeLoadArguments {
     #[arg(long, value_name = "FILE")]
     pub hdr: Option<PathBuf>,
     /// Ask nobody: read the times of an earlier run from its --raw file
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["raw", "search", "probe_stream", "replay"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["raw", "search", "probe_stream", "replay", "server_metrics"])]
     pub from: Option<PathBuf>,
     /// Print the figures that another tool would have, by its names and definitions
     #[arg(long = "as", value_name = "TOOL", conflicts_with = "search")]

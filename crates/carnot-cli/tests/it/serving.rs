@@ -197,6 +197,45 @@ fn load_on_it_is_told_from_when_requests_were_due() {
 }
 
 #[test]
+fn its_own_metrics_are_told_on_the_time_of_the_load() {
+    let served = Served::start(&[]);
+    let url = format!("http://{}", served.address);
+    let load = ["bench", "serve", "--url", &url, "--clients", "4", "-n", "8"];
+    let load = [&load[..], &["--duration", "1.5", "--server-metrics"]].concat();
+    let told = |rest: &[&str]| {
+        let outcome = carnot(&[&load, rest].concat());
+        let is_told = matches!(outcome.code, Some(0 | 3));
+        assert!(is_told, "3 where the machine is busy: {outcome:?}");
+        outcome.stdout
+    };
+    let record = BenchRecord::from_json(&told(&["--format", "json"])).unwrap();
+    let of = |plot: &str| record.series.iter().find(|line| line.plot == plot).unwrap();
+    for plot in [
+        "Server: carnot_requests_running",
+        "Server: carnot_kv_blocks",
+        "Server: carnot_generated_tokens_total",
+        "Requests under way",
+        "Tokens received",
+    ] {
+        let line = of(plot);
+        assert_eq!(line.x, "since the load began, s");
+        assert!(line.points.iter().all(|point| point[0] >= 0.0), "{line:?}");
+    }
+    let rates = &of("Server: carnot_generated_tokens_total").points;
+    assert!(rates.iter().any(|point| point[1] > 0.0), "{rates:?}");
+    let is_failed = |warning: &String| warning.contains("failed");
+    assert!(!record.warnings.iter().any(is_failed), "{record:?}");
+    // Another page, which is none.
+    let text = told(&[&format!("{url}/nowhere")]);
+    let expected = "scrapes failed: ";
+    assert!(
+        text.contains(expected) && text.contains("got 404"),
+        "{text}"
+    );
+    served.wait_for_rest();
+}
+
+#[test]
 fn turns_of_a_conversation_find_what_was_said_kept() {
     let served = Served::start(&[]);
     let url = format!("http://{}", served.address);

@@ -2,6 +2,7 @@
 
 mod plan;
 mod record;
+mod server;
 mod text;
 
 use std::fs::File;
@@ -9,12 +10,12 @@ use std::io::{BufReader, BufWriter};
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use carnot_bench::load::{
-    Arrivals, Figures, HdrRun, Load, Objectives, Raw, Saturation, Search, View, put, read_raw,
-    saturation, view, write_hdr, write_raw,
+    Arrivals, Figures, HdrRun, Load, MetricsPage, MetricsWatch, Objectives, Raw, Saturation,
+    Search, ServerMetrics, View, put, read_raw, saturation, view, write_hdr, write_raw,
 };
 use carnot_record::BenchRecord;
 
@@ -24,6 +25,9 @@ use crate::printer::{Printer, Unit};
 
 /// What holds and what does not are this close together when a search ends.
 const PRECISION: f64 = 0.05;
+
+/// How often a server's own metrics are scraped.
+const SCRAPE: Duration = Duration::from_secs(1);
 
 /// A load that was put on the server, and what came of it.
 struct Level {
@@ -35,6 +39,8 @@ struct Level {
     saturation: Option<Saturation>,
     /// What one-token requests beside it took to their ends, in seconds.
     probes: Vec<f64>,
+    /// What the server said of itself, where it was asked.
+    server: Option<ServerMetrics>,
 }
 
 impl Level {
@@ -106,7 +112,16 @@ fn run(load: Load, arguments: &ServeLoadArguments, printer: &Printer) -> anyhow:
     }
     let beside = arguments.probe_stream.then(|| plan::probe(&load));
     let probing = beside.map(|load| thread::spawn(move || put(&load, |_| ())));
+    let watch = match &arguments.server_metrics {
+        None => None,
+        Some(page) => {
+            let own = || MetricsPage::of(&load.target);
+            let page = page.clone().unwrap_or_else(own);
+            Some(MetricsWatch::start(&page, SCRAPE)?)
+        }
+    };
     let run = put(&load, |done| bar.set_position(done as u64))?;
+    let server = watch.map(|watch| watch.end(run.begin));
     bar.finish_and_clear();
     let begun = SystemTime::now() - run.begin.elapsed();
     let probes = match probing.map(thread::JoinHandle::join) {
@@ -127,6 +142,7 @@ fn run(load: Load, arguments: &ServeLoadArguments, printer: &Printer) -> anyhow:
         begun,
         load,
         probes,
+        server,
     })
 }
 
@@ -160,6 +176,7 @@ fn from(path: &Path, arguments: &ServeLoadArguments) -> anyhow::Result<Level> {
         begun: SystemTime::UNIX_EPOCH,
         load,
         probes: Vec::new(),
+        server: None,
     })
 }
 

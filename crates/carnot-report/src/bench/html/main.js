@@ -1,5 +1,11 @@
 // A section for each record; where several have losses of one suite, these stand side by side.
 const parted = (axis) => { const [label, unit = ""] = axis.split(", "); return { label, unit, from: 0 }; };
+// All that is told over the time of a load is drawn over the same time, so that one plot can be held under another.
+function timed(x, { series }) {
+  if (!x.startsWith("since ")) return parted(x);
+  const ends = series.filter((line) => line.x === x).flatMap(({ points }) => points.slice(-1).map(([at]) => at));
+  return { ...parted(x), to: Math.max(0.001, ...ends) };
+}
 
 function drawSuite(record) {
   const section = element("section", { class: "suite" }, element("h2", {}, record.suite));
@@ -14,8 +20,10 @@ function drawSuite(record) {
   const drawn = new Map();
   for (const line of record.series) drawn.set(line.plot, [...(drawn.get(line.plot) ?? []), line]);
   for (const [title, lines] of drawn) {
-    const kind = (name) => (name.startsWith("fit") || name.startsWith("limit") ? "line" : lines.length > 1 || lines[0].points.length < 60 ? "line" : "dots");
-    plots.append(plot(title, "", parted(lines[0].x), parted(lines[0].y), lines.map(({ name, points }) => ({ name, points, kind: kind(name) }))));
+    const isOf = (...beginnings) => beginnings.some((beginning) => title.startsWith(beginning));
+    const usual = isOf("Requests under way") ? "steps" : isOf("Server: ", "Tokens received") || lines.length > 1 || lines[0].points.length < 60 ? "line" : "dots";
+    const kind = (name) => (name.startsWith("fit") || name.startsWith("limit") ? "line" : usual);
+    plots.append(plot(title, "", timed(lines[0].x, record), parted(lines[0].y), lines.map(({ name, points }) => ({ name, points, kind: kind(name) }))));
   }
   for (const metric of record.metrics.filter(({ values }) => values.length >= 8).slice(0, 4)) plots.append(overTime(metric));
   if (plots.children.length > 0) section.append(element("h2", {}, ""), plots);

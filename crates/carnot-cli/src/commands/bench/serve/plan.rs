@@ -170,3 +170,39 @@ fn said(object: &Value) -> Option<Vec<&str>> {
         _ => Some(vec![object["prompt"].as_str().or(object["text"].as_str())?]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(lines: &str) -> anyhow::Result<Vec<Ask>> {
+        let file = tempfile::NamedTempFile::new()?;
+        fs::write(file.path(), lines)?;
+        read(file.path(), 7)
+    }
+
+    #[test]
+    fn a_line_is_a_prompt_or_what_is_said_in_turns() {
+        let asks = check("{\"prompt\": \"a\"}\n\n{\"turns\": [\"b\", \"c\", \"d\"]}\n").unwrap();
+        let said = |ask: &Ask| {
+            let later: Vec<String> = ask.later.iter().map(ToString::to_string).collect();
+            (ask.prompt.to_string(), later, ask.tokens)
+        };
+        let said: Vec<_> = asks.iter().map(said).collect();
+        let later = vec!["c".to_owned(), "d".to_owned()];
+        assert_eq!(
+            said,
+            [("a".to_owned(), vec![], 7), ("b".to_owned(), later, 7)]
+        );
+    }
+
+    #[test]
+    fn a_line_that_asks_nothing_is_named() {
+        for line in ["{}", "{\"turns\": []}", "{\"turns\": [\"a\", 1]}"] {
+            let told = check(&format!("{{\"text\": \"a\"}}\n{line}\n")).unwrap_err();
+            let told = told.to_string();
+            assert!(told.contains("line 2: expected an object"), "{told}");
+            assert!(told.ends_with(line), "{told}");
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use carnot_bench::load::{Arrivals, Raw, Search, each, first, gaps, lag, whole};
 use carnot_record::{BenchRecord, Better, Metric, Series};
 
-use super::{Level, has_objectives, results, text};
+use super::{Level, has_objectives, results, server, text};
 use crate::cli::ServeLoadArguments;
 use crate::commands::bench::results::Beginning;
 
@@ -30,6 +30,8 @@ pub fn of(
             record.metrics.extend(metrics(level, arguments, ""));
             record.summary = summary(level);
             record.series.extend(over_time(level));
+            let lines = level.server.as_ref().map(server::series);
+            record.series.extend(lines.unwrap_or_default());
         }
         levels => {
             for level in levels {
@@ -38,6 +40,12 @@ pub fn of(
             }
             record.series.extend(curves(levels));
         }
+    }
+    for metrics in levels.iter().filter_map(|level| level.server.as_ref()) {
+        let warnings = server::warnings(metrics);
+        let is_new = |warning: &String| !record.warnings.contains(warning);
+        let new: Vec<String> = warnings.into_iter().filter(is_new).collect();
+        record.warnings.extend(new);
     }
     let void = levels.iter().find_map(|level| level.figures.void);
     record.void = void.map(|void| void.to_string());
@@ -197,13 +205,13 @@ fn summary(level: &Level) -> std::collections::BTreeMap<String, f64> {
     summary
 }
 
-/// Latencies over when requests were due, and how many were under way.
+/// Latencies over when requests were due, how many were under way, and how many tokens came.
 fn over_time(level: &Level) -> Vec<Series> {
     let at = |ns: u64| ns as f64 / 1e9;
     let line = |plot: &str, y: &str, points| Series {
         plot: plot.to_owned(),
         name: plot.to_lowercase(),
-        x: "due, s".to_owned(),
+        x: server::SINCE.to_owned(),
         y: y.to_owned(),
         points,
     };
@@ -228,8 +236,34 @@ fn over_time(level: &Level) -> Vec<Series> {
             "time to first token, s",
             waits.collect(),
         ),
-        line("Under way", "requests, ", counted.collect()),
+        line("Requests under way", "requests, ", counted.collect()),
+        line(
+            "Tokens received",
+            "tokens a second, tokens/s",
+            tokens_a_second(level),
+        ),
     ]
+}
+
+/// Tokens that came in each second, at its end: a piece has its part of those of its answer.
+fn tokens_a_second(level: &Level) -> Vec<[f64; 2]> {
+    let mut seconds = vec![0.0; level.figures.wall.ceil() as usize];
+    for request in &level.requests {
+        let each = request.tokens as f64 / request.pieces_ns.len().max(1) as f64;
+        for at in &request.pieces_ns {
+            if let Some(second) = seconds.get_mut((at / 1_000_000_000) as usize) {
+                *second += each;
+            }
+        }
+    }
+    // The last is over before it is a whole second.
+    let wall = level.figures.wall;
+    let begins = (0..).map(f64::from).zip(seconds);
+    let rate = |(begin, tokens): (f64, f64)| {
+        let end = wall.min(begin + 1.0);
+        [end, tokens / (end - begin).max(1e-9)]
+    };
+    begins.map(rate).collect()
 }
 
 /// Throughput and latency over the load.
@@ -255,7 +289,7 @@ fn curves(levels: &[Level]) -> Vec<Series> {
             .filter_map(|level| Some([size(level), value(level)?]))
             .collect(),
     };
-    vec![
+    let of_client = [
         line("Throughput", "answered", "requests a second, ", &|level| {
             Some(level.figures.answered as f64 / level.figures.wall.max(1e-9))
         }),
@@ -274,5 +308,7 @@ fn curves(levels: &[Level]) -> Vec<Series> {
             "from when it was due, s",
             &|level| Some(level.figures.first?.p99),
         ),
-    ]
+    ];
+    let of_server = server::over_loads(&sorted, size, x);
+    of_client.into_iter().chain(of_server).collect()
 }

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use carnot_bench::load::{Arrivals, Figures, Latencies, Load, Search, first};
 use carnot_report::units;
 
-use super::{Level, has_objectives};
+use super::{Level, has_objectives, server};
 use crate::cli::ServeLoadArguments;
 
 /// How requests, or conversations of so many turns, come, in words.
@@ -62,6 +62,9 @@ pub fn one(level: &Level, arguments: &ServeLoadArguments) -> String {
         }
     }
     by_turn(&mut out, level);
+    if let Some(metrics) = &level.server {
+        out.push_str(&server::table(metrics));
+    }
     for (failure, count) in figures.failures.iter().take(5) {
         let _ = writeln!(out, "failed {count} times: {failure}");
     }
