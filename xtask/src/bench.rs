@@ -5,9 +5,8 @@
 //! definition  what is measured (TOML)        driver     a process that may die or hang
 //! models      the files                      idle       nobody works but the one that is measured
 //! quiet       what others took of the cores  rounds     whose turn it is, and which rounds count
-//! results     every raw sample (JSON)        statistics medians and their intervals
-//! machine     limits                         summary    what is reported of a row, or why it is not
-//! date        today's                        table      Markdown between markers
+//! results     every raw sample (JSON)        summary    what is reported of a row, or why it is not
+//! machine     limits                         table      Markdown between markers
 //! ```
 
 mod arguments;
@@ -20,18 +19,17 @@ mod idle;
 mod quiet;
 mod rounds;
 
-mod date;
 mod machine;
 mod results;
-mod statistics;
 mod summary;
 mod table;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{bail, ensure};
+use carnot_record::Utc;
 
 use crate::process::{output, program};
 use crate::report;
@@ -199,7 +197,7 @@ impl<'a> Run<'a> {
     }
 
     fn execute(&self, cases: &[Case]) -> anyhow::Result<()> {
-        let begun = date::now();
+        let begun = now().to_string();
         let day = begun.split('T').next().unwrap_or_default();
         let path = results::path(self.set, day, self.is_complete(), self.target);
         let machine = Machine::read(&self.programs.carnot, self.definition.threads)?;
@@ -332,6 +330,11 @@ fn by_model(cases: &[Case]) -> Vec<Vec<&Case>> {
         }
     }
     groups.into_iter().map(|(_, group)| group).collect()
+}
+
+fn now() -> Utc {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Utc::of(since.map_or(0, |since| since.as_secs()))
 }
 
 /// What is checked out. Results and their tables may differ: they are what a run writes.

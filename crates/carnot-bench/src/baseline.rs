@@ -13,8 +13,8 @@ use std::{fs, io};
 
 use carnot_record::{BenchRecord, Record};
 
-use crate::quantiles::{median, quantile};
 use crate::targets::{Compliance, Targets, share_met};
+use carnot_statistics::{median, quantile};
 
 /// The file of the records.
 pub const RESULTS: &str = "baseline_results.json";

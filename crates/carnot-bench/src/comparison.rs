@@ -6,7 +6,7 @@
 
 use carnot_record::Better;
 
-use crate::signed_rank::{Shift, shift};
+use carnot_statistics::{Shift, shift};
 
 /// After how many pairs to look, and the probability that this look finds a difference where there is none.
 pub const LOOKS: [(usize, f64); 4] = [(10, 0.004), (20, 0.002), (40, 0.002), (80, 0.002)];
@@ -95,7 +95,7 @@ pub(crate) fn wanted(pairs: usize, change: Shift, relevant: f64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dice::Dice;
+    use carnot_statistics::Dice;
 
     /// Normal noise with a deviation of 1, the same in every run.
     struct Noise(Dice);

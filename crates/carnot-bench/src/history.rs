@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use carnot_record::{BenchRecord, Better, Metric, Record};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::quantiles::quantile;
+use carnot_statistics::quantile;
 
 /// Says that a file of `SQLite` is a history: `Crnt`.
 const APPLICATION: i32 = 0x4372_6e74;

@@ -3,12 +3,10 @@
 use std::collections::BTreeSet;
 
 use carnot_record::{BenchRecord, Better};
+use carnot_statistics::{Shift, adjusted, median, quantile, shift, signed_rank};
 
 use crate::comparison::{Comparison, Verdict, compare};
-use crate::false_discovery::adjusted;
-use crate::quantiles::{median, quantile};
 use crate::records::{samples, walls};
-use crate::signed_rank::{Shift, shift, signed_rank};
 
 /// Something that each run of a pair gives one value of.
 #[derive(Clone, Debug, PartialEq)]
@@ -183,8 +181,8 @@ pub fn certain_growth(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dice::Dice;
     use carnot_record::{LossSamples, Metric};
+    use carnot_statistics::Dice;
 
     fn record(dice: &mut Dice, slower: f64) -> BenchRecord {
         let mut noisy = |value: f64| value * (1.0 + 0.01 * dice.normal());

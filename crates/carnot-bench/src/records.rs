@@ -7,13 +7,11 @@
 use std::collections::BTreeSet;
 
 use carnot_record::{BenchRecord, Better, LossSamples, MachineSummary, Metric, ModelSummary};
+use carnot_statistics::{
+    Shift, adjusted, mann_whitney, median, quantile, shift_between, tail_shift,
+};
 
 use crate::comparison::{Verdict, wanted};
-use crate::false_discovery::adjusted;
-use crate::mann_whitney::{mann_whitney, shift_between};
-use crate::quantiles::{median, quantile};
-use crate::signed_rank::Shift;
-use crate::tails::tail_shift;
 
 /// The probability that anything is called different where nothing is, and that an interval misses.
 const ERROR: f64 = 0.01;

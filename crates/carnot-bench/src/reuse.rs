@@ -108,7 +108,7 @@ impl Marks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dice::Dice;
+    use carnot_statistics::Dice;
 
     #[test]
     fn a_worked_example() {

@@ -21,8 +21,8 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::{sleep_until, timeout};
 
-use crate::dice::Dice;
 use crate::load::{Error, Latencies, Target, prompts};
+use carnot_statistics::Dice;
 
 pub use invariants::{Invariant, invariants};
 pub use kind::Kind;

@@ -2,7 +2,7 @@
 //!
 //! A record is what one part of Carnot hands to another, or to a file: a [`Trace`] of what ran, a [`MachineProfile`]
 //! of what the machine allows, a [`ProfileSummary`] of what was learnt, a [`BenchRecord`] of what was measured again and again. Records know nothing of how they were made and
-//! compute nothing but look-ups in themselves. Each is JSON with a `schema` and a `version`; see [`Record`].
+//! compute nothing but look-ups in themselves and the date that their seconds are ([`Utc`]). Each is JSON with a `schema` and a `version`; see [`Record`].
 //!
 //! ```
 //! use carnot_record::{Record, Trace};
@@ -21,6 +21,7 @@ mod record;
 mod span;
 mod span_columns;
 mod trace;
+mod utc;
 
 pub use bench::{BenchRecord, Better, LossSamples, Metric, Series};
 pub use error::Error;
@@ -38,3 +39,4 @@ pub use trace::{
     CacheEvent, CacheOutcome, CounterSample, Flow, FrameEvent, Instant, MemoryEvent, ProbeCost,
     Thread, Trace,
 };
+pub use utc::Utc;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::anyhow;
+use carnot_statistics::median;
 
 use super::results::{Round, Sample};
-use super::statistics::median;
 use super::summary::Summary;
 
 /// How often a row is measured.

@@ -1,8 +1,9 @@
 //! From the raw rounds of a row to what is reported of it: medians where they say something, and otherwise why not.
 
+use carnot_statistics::{Interval, median, median_interval, quantile};
+
 use super::engines::CARNOT;
 use super::results::{Round, RowResults};
-use super::statistics::{Interval, median, median_interval, range};
 
 /// The median of the rounds, and their range.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -78,9 +79,11 @@ fn series(rounds: &[Round]) -> [Vec<f64>; 3] {
 }
 
 fn spread(values: &[f64]) -> Option<Spread> {
-    let (low, high) = range(values)?;
-    let median = median(values)?;
-    Some(Spread { median, low, high })
+    Some(Spread {
+        median: median(values)?,
+        low: quantile(values, 0.0)?,
+        high: quantile(values, 1.0)?,
+    })
 }
 
 fn agrees(round: &Round) -> bool {

@@ -192,7 +192,7 @@ fn number(text: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dice::Dice;
+    use carnot_statistics::Dice;
 
     #[track_caller]
     fn check_refused(text: &str, line: usize) {

@@ -1,7 +1,7 @@
 //! Records compared: what is found, what is not, and what is refused.
 
 use super::*;
-use crate::dice::Dice;
+use carnot_statistics::Dice;
 
 /// A record of requests, a rate, a share, and losses; `slower` stretches all times, `tail` those of one request in ten.
 fn record(dice: &mut Dice, count: usize, slower: f64, tail: f64) -> BenchRecord {

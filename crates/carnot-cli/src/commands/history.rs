@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use carnot_bench::{ChangePoint, Entry, History, MetricSeries, Settings, change_points};
-use carnot_record::BenchRecord;
+use carnot_record::{BenchRecord, Utc};
 use carnot_report::columns::{Columns, plain};
 use serde_json::{Value, json};
 
@@ -251,42 +251,22 @@ fn sparkline(values: &[f64]) -> String {
     values.iter().map(height).collect()
 }
 
-/// Such as `2026-11-22 19:34`, of seconds since 1970 (Hinnant's days, counted from March so that the leap day is the last).
+/// Such as `2026-11-22 19:34`.
 fn date(unix_s: u64) -> String {
-    let (days, second) = (unix_s / 86_400 + 719_468, unix_s % 86_400);
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (year, month) = (
-        era * 400 + year + u64::from(month >= 10),
-        if month < 10 { month + 3 } else { month - 9 },
-    );
-    format!(
-        "{year}-{month:02}-{day:02} {:02}:{:02}",
-        second / 3600,
-        second / 60 % 60
-    )
+    let Utc {
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        ..
+    } = Utc::of(unix_s);
+    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn seconds_are_dates() {
-        let cases = [
-            (0, "1970-01-01 00:00"),
-            (951_782_399, "2000-02-28 23:59"),
-            (951_782_400, "2000-02-29 00:00"),
-            (1_795_376_040, "2026-11-22 19:34"),
-            (4_107_542_400, "2100-03-01 00:00"),
-        ];
-        for (seconds, expected) in cases {
-            assert_eq!(date(seconds), expected, "{seconds}");
-        }
-    }
 
     #[test]
     fn a_sparkline_goes_from_the_least_to_the_largest() {

@@ -19,7 +19,8 @@ pub fn quantile(values: &[f64], share: f64) -> Option<f64> {
     Some(sorted[rank.saturating_sub(1).min(last)])
 }
 
-fn sorted(values: &[f64]) -> Vec<f64> {
+/// The values in rising order.
+pub(crate) fn sorted(values: &[f64]) -> Vec<f64> {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     values

@@ -1,7 +1,9 @@
-//! Medians, and intervals of medians that assume nothing of how the values are distributed.
+//! Where a median lies, by an interval that assumes nothing of how the values are distributed.
 //!
 //! Of `n` independent values sorted, the `k`-th smallest and the `k`-th largest enclose the median with a probability of
 //! `1 − 2·P(X < k)`, where `X` is binomial of `n` and one half (David and Nagaraja, "Order Statistics", section 7.1).
+
+use crate::quantiles::sorted;
 
 /// The least confidence of an interval: that of the range of five values.
 const CONFIDENCE: f64 = 0.9375;
@@ -9,22 +11,16 @@ const CONFIDENCE: f64 = 0.9375;
 /// Where a median lies.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
+    /// The lower end, a value of the sample.
     pub low: f64,
+    /// The upper end, likewise.
     pub high: f64,
     /// The probability with which it encloses the median.
     pub confidence: f64,
 }
 
-/// The middle value, or the mean of the two middle ones; `None` of nothing.
-pub fn median(values: &[f64]) -> Option<f64> {
-    let values = sorted(values);
-    let upper = *values.get(values.len() / 2)?;
-    let lower = values[(values.len() - 1) / 2];
-    Some(f64::midpoint(lower, upper))
-}
-
 /// The narrowest interval between two order statistics whose confidence reaches 93.75 %; of fewer than five values, their
-/// range with the confidence that it has.
+/// range with the confidence that it has. `None` of none.
 pub fn median_interval(values: &[f64]) -> Option<Interval> {
     let values = sorted(values);
     let count = values.len();
@@ -35,12 +31,6 @@ pub fn median_interval(values: &[f64]) -> Option<Interval> {
         high: values[count - rank],
         confidence: confidence(count, rank),
     })
-}
-
-/// The least and the largest value.
-pub fn range(values: &[f64]) -> Option<(f64, f64)> {
-    let values = sorted(values);
-    Some((*values.first()?, *values.last()?))
 }
 
 /// The probability that the `rank`-th smallest and the `rank`-th largest of `count` values enclose the median.
@@ -54,24 +44,10 @@ fn confidence(count: usize, rank: usize) -> f64 {
     1.0 - 2.0 * below
 }
 
-fn sorted(values: &[f64]) -> Vec<f64> {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn medians_of_odd_even_and_none() {
-        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
-        assert_eq!(median(&[]), None);
-        assert_eq!(median_interval(&[]), None);
-        assert_eq!(range(&[2.0, 1.0]), Some((1.0, 2.0)));
-    }
+    use crate::dice::Dice;
 
     #[test]
     fn intervals_are_those_of_the_tables() {
@@ -85,6 +61,7 @@ mod tests {
             (12, 3, 0.961_425_78),
             (15, 4, 0.964_843_75),
         ];
+        assert_eq!(median_interval(&[]), None);
         for (count, rank, expected) in cases {
             let values: Vec<f64> = (1..=count).map(f64::from).rev().collect();
             let interval = median_interval(&values).unwrap();
@@ -100,18 +77,12 @@ mod tests {
     /// Draws many samples whose median is known and counts how often the interval has it: the definition, tried out.
     #[test]
     fn intervals_enclose_the_median_as_often_as_they_say() {
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut uniform = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 11) as f64 / (1_u64 << 53) as f64
-        };
+        let mut dice = Dice(1);
         for count in [5, 7, 11, 15] {
             let (trials, mut hits, mut stated) = (4000, 0, 0.0);
             for _ in 0..trials {
                 // A long tail to one side, as timings have; the median of the cube is the cube of the median.
-                let values: Vec<f64> = (0..count).map(|_| uniform().powi(3)).collect();
+                let values: Vec<f64> = (0..count).map(|_| dice.uniform().powi(3)).collect();
                 let interval = median_interval(&values).unwrap();
                 hits += u32::from((interval.low..=interval.high).contains(&0.125));
                 stated = interval.confidence;
