@@ -50,7 +50,7 @@ pub enum WallScope {
 }
 
 impl WallScope {
-    fn counts(self, phase: &str) -> bool {
+    pub(crate) fn counts(self, phase: &str) -> bool {
         match self {
             Self::Generation => !matches!(phase, "load" | "warmup" | "tokenize"),
             Self::WithTokenize => !matches!(phase, "load" | "warmup"),

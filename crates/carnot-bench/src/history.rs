@@ -73,6 +73,16 @@ pub enum HistoryError {
         /// Its version.
         found: i32,
     },
+    /// What is kept of a run cannot be read.
+    #[error("run {run} of the history {}: {source}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// The run's `id`.
+        run: i64,
+        /// What is wrong.
+        source: carnot_record::Error,
+    },
     /// A record that says nothing of what was to be measured.
     #[error("the record is void: {why}; measure again")]
     Void {
@@ -293,6 +303,27 @@ impl History {
         read().map_err(|source| self.failed(source))
     }
 
+    /// The whole records, the latest last: of one suite, if it is given.
+    pub fn records(&self, suite: Option<&str>) -> Result<Vec<BenchRecord>, HistoryError> {
+        let read = || -> rusqlite::Result<Vec<(i64, String)>> {
+            let mut statement = self.connection.prepare(
+                "SELECT id, record FROM runs WHERE ?1 IS NULL OR suite = ?1 ORDER BY begun_unix_s, id",
+            )?;
+            let texts =
+                statement.query_map(params![suite], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            texts.collect()
+        };
+        let texts = read().map_err(|source| self.failed(source))?;
+        let record = |(run, text): (i64, String)| {
+            BenchRecord::from_json(&text).map_err(|source| HistoryError::Record {
+                path: self.path.clone(),
+                run,
+                source,
+            })
+        };
+        texts.into_iter().map(record).collect()
+    }
+
     /// The names of all metrics, for who asks for one that there is not.
     pub fn metrics(&self) -> Result<Vec<String>, HistoryError> {
         let read = || -> rusqlite::Result<Vec<String>> {
@@ -382,6 +413,12 @@ mod tests {
         );
         assert_eq!(history.series("request", Some("cache"), 0.99).unwrap(), []);
         assert_eq!(history.metrics().unwrap(), ["decode", "request"]);
+        let kept = history.records(Some("inference")).unwrap();
+        assert_eq!(
+            kept,
+            [record(1, 30.0, 4), record(2, 31.0, 4), record(3, 15.0, 2)]
+        );
+        assert_eq!(history.records(Some("cache")).unwrap(), []);
     }
 
     #[test]

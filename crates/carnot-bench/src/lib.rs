@@ -9,10 +9,12 @@
 //! comparison       pairs of runs in, a verdict out, and when to stop
 //! records          two records of a benchmark in, a verdict on each metric out
 //! paired_records   the same of records that were measured in turns
+//! operations       which operation of two runs moved most
 //! profiles         the same of two profiles, which are single runs
 //! targets          what has to be reached, and whether it is
 //! baseline         records and targets as the three files that a baseline is
 //! history          records over time, in a file
+//! selection        runs of it by a name, and several as one record
 //! reuse            miss ratios of caches of all sizes from one pass over what was asked for
 //! scalability      throughput over the number of clients, and what it cannot exceed
 //! ```
@@ -25,23 +27,27 @@ pub mod exposition;
 mod fetch;
 mod history;
 pub mod load;
+mod operations;
 mod paired_records;
 mod process;
 mod profiles;
 mod records;
 mod reuse;
 mod scalability;
+mod selection;
 pub mod stress;
 mod targets;
 
 use carnot_statistics::dice;
 
 pub use carnot_statistics::{
-    ChangePoint, Dice, Settings, Shift, Trend, change_points, median, quantile, trend,
+    ChangePoint, Dice, Settings, Shift, Trend, batch_medians, change_points, median, quantile,
+    trend,
 };
 pub use comparison::{Comparison, LOOKS, Verdict, compare};
 pub use fetch::{FetchError, Fetcher, Page};
 pub use history::{Entry, History, HistoryError, MetricSeries, Point};
+pub use operations::{MovedOperation, OperationTimes, moved_operations};
 pub use paired_records::{
     MeasuredPairs, PairedLoss, certain_growth, losses_in_pairs, metrics_in_pairs,
 };
@@ -50,4 +56,5 @@ pub use profiles::{compare_profiles, profile_mismatches};
 pub use records::{Mismatch, MovedLoss, RecordComparison, Row, compare_records, mismatches};
 pub use reuse::Reuse;
 pub use scalability::Scalability;
+pub use selection::{Reference, Selection, SelectionError, pooled};
 pub use targets::{Compliance, Targets, TargetsError, share_met};

@@ -3,6 +3,7 @@
 use carnot_record::{Better, ProfileSummary};
 
 use crate::comparison::Verdict;
+use crate::operations::{moved_operations, of_profile};
 use crate::records::{
     Mismatch, Mismatches, MovedLoss, RecordComparison, Row, direction, title, unbounded,
 };
@@ -53,6 +54,11 @@ pub fn compare_profiles(
         title: title("profile", Some(&baseline.model)),
         rows: std::iter::once(wall).chain(phases).collect(),
         losses: moved(baseline, current),
+        operations: moved_operations(
+            &of_profile(baseline),
+            &of_profile(current),
+            baseline.wall_ns as f64,
+        ),
         warnings: vec![
             "one run each proves nothing: how much such runs vary is not in these files; `carnot compare --a --b` runs both in turns".to_owned(),
         ],

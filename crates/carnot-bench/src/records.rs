@@ -12,6 +12,7 @@ use carnot_statistics::{
 };
 
 use crate::comparison::{Verdict, wanted};
+use crate::operations::MovedOperation;
 
 /// The probability that anything is called different where nothing is, and that an interval misses.
 const ERROR: f64 = 0.01;
@@ -25,6 +26,8 @@ pub struct RecordComparison {
     pub rows: Vec<Row>,
     /// Where time moved, the largest movement first.
     pub losses: Vec<MovedLoss>,
+    /// Which operations took more or less, the largest movement first; none of benchmarks, which do not tell them apart.
+    pub operations: Vec<MovedOperation>,
     /// What makes this doubtful.
     pub warnings: Vec<String>,
 }
@@ -176,6 +179,7 @@ fn compared(baseline: &BenchRecord, current: &BenchRecord) -> RecordComparison {
         title: title(&baseline.suite, baseline.model.as_ref()),
         rows: rows.collect(),
         losses: moved(&baseline.losses, &current.losses),
+        operations: Vec::new(),
         warnings: warnings(baseline, current),
     }
 }

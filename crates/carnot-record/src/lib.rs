@@ -37,6 +37,6 @@ pub use record::Record;
 pub use span::{Arithmetic, Site, Span, SpanKind};
 pub use trace::{
     CacheEvent, CacheOutcome, CounterSample, Flow, FrameEvent, Instant, MemoryEvent, ProbeCost,
-    Thread, Trace,
+    Thread, Trace, TracedRun,
 };
 pub use utc::Utc;

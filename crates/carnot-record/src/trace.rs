@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Record, Site, Span, span_columns};
+use crate::{Error, MachineProfile, ModelSummary, Record, Site, Span, span_columns};
 
 /// What ran. Times are nanoseconds from the start of the trace.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -11,6 +11,9 @@ pub struct Trace {
     pub schema: String,
     /// The version of the schema.
     pub version: u32,
+    /// What ran where, if whoever recorded knew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<TracedRun>,
     /// From the first event to the last.
     pub duration_ns: u64,
     /// The threads that recorded something; the first is the engine's, worker 0.
@@ -44,6 +47,17 @@ pub struct Trace {
     /// What recording cost.
     #[serde(default)]
     pub cost: ProbeCost,
+}
+
+/// What the events of a trace do not say: what ran where, and what the machine allowed it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TracedRun {
+    /// The model that ran.
+    pub model: ModelSummary,
+    /// Threads that computed.
+    pub threads: u32,
+    /// The machine, with the ceilings that floors are computed from.
+    pub machine: MachineProfile,
 }
 
 /// A thread that recorded something.
@@ -172,6 +186,7 @@ impl Default for Trace {
         Self {
             schema: Self::SCHEMA.to_owned(),
             version: Self::VERSION,
+            run: None,
             duration_ns: 0,
             threads: Vec::new(),
             sites: Vec::new(),

@@ -12,6 +12,7 @@
 //! differences      quantiles of the differences of every two, for these
 //! distributions    normal, Student's and binomial
 //! false_discovery  many tests at once
+//! batches          values that do not depend on each other
 //! change_points    where a series of measurements changed its level
 //! trend            whether values rise, with an interval that a step or a spike does not move
 //! dice             numbers that look like chance and are the same in every run
@@ -28,6 +29,7 @@
 //! assert!(shift.estimate == 10.0 && shift.low > 0.0);
 //! ```
 
+mod batches;
 mod change_points;
 pub mod dice;
 mod differences;
@@ -40,6 +42,7 @@ mod signed_rank;
 mod tails;
 mod trend;
 
+pub use batches::batch_medians;
 pub use change_points::{ChangePoint, Settings, change_points};
 pub use dice::Dice;
 pub use false_discovery::adjusted;

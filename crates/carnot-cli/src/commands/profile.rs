@@ -9,7 +9,7 @@ use carnot_analyze::{Analysis, RunInfo, analyze};
 use carnot_engine::TextEngine;
 use carnot_llm::LlmEngine;
 use carnot_probe::{Kind, span};
-use carnot_record::Trace;
+use carnot_record::{MachineProfile, Trace, TracedRun};
 use carnot_report::{Form, json, text};
 
 use crate::capture::trace_of;
@@ -41,7 +41,7 @@ pub fn execute(arguments: &ProfileArguments, printer: &Printer) -> anyhow::Resul
         warnings,
     } = model_source::load(&arguments.model, printer)?;
     load.end();
-    let trace = record(arguments, &mut engine, printer)?;
+    let mut trace = record(arguments, &mut engine, printer)?;
 
     let info = engine.model();
     let run = RunInfo {
@@ -62,6 +62,14 @@ pub fn execute(arguments: &ProfileArguments, printer: &Printer) -> anyhow::Resul
         ..RunInfo::default()
     };
     let analysis = analyze(&trace, &machine, &run);
+    trace.run = Some(TracedRun {
+        model: run.model,
+        threads: run.threads,
+        machine: MachineProfile {
+            kernels: None,
+            ..machine
+        },
+    });
     write(&forms, &arguments.output, &analysis, &trace)?;
     printer.result(&match arguments.format {
         Format::Json => json::render(&analysis),

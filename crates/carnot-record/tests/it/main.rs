@@ -2,7 +2,7 @@
 
 use carnot_record::{
     Arithmetic, BandwidthCurve, BandwidthPoint, MachineProfile, Peaks, ProfileSummary, Record,
-    Site, Span, SpanKind, Thread, Trace,
+    Site, Span, SpanKind, Thread, Trace, TracedRun,
 };
 
 fn trace() -> Trace {
@@ -47,6 +47,15 @@ fn refusal<R: Record + std::fmt::Debug>(text: &str) -> String {
 #[test]
 fn a_trace_is_read_as_it_was_written() {
     assert_eq!(Trace::from_json(&trace().to_json()).unwrap(), trace());
+    let told = Trace {
+        run: Some(TracedRun {
+            threads: 2,
+            ..TracedRun::default()
+        }),
+        ..trace()
+    };
+    assert_eq!(Trace::from_json(&told.to_json()).unwrap(), told);
+    assert!(!trace().to_json().contains("\"run\""));
 }
 
 #[test]
