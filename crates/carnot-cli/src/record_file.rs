@@ -5,7 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use carnot_bench::baseline::RESULTS;
-use carnot_record::{BenchRecord, ProfileSummary, Record};
+use carnot_record::{BenchRecord, ProfileSummary, Record, Trace};
+use serde::Deserialize;
 use serde_json::Value;
 
 /// What a file holds.
@@ -15,6 +16,19 @@ pub enum Content {
     Bench(Vec<BenchRecord>),
     /// A profile.
     Profile(Box<ProfileSummary>),
+    /// A trace.
+    Trace(Box<Trace>),
+}
+
+impl Content {
+    /// What it is, for who expected something else.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Bench(_) => "what `carnot bench` writes",
+            Self::Profile(_) => "a profile",
+            Self::Trace(_) => "a trace",
+        }
+    }
 }
 
 /// Reads a file, or the records of a directory that `carnot baseline` wrote.
@@ -25,8 +39,7 @@ pub fn read(path: &Path) -> anyhow::Result<Content> {
         path
     };
     let told = || {
-        let expected =
-            "expected what `carnot bench … --output FILE` or `carnot profile --format json` writes";
+        let expected = "expected what `carnot bench … --output FILE`, `carnot profile --format json` or `carnot profile --emit trace` writes";
         format!("reading {} ({expected})", path.display())
     };
     let text = fs::read_to_string(path).with_context(told)?;
@@ -38,10 +51,10 @@ pub fn parse(text: &str) -> anyhow::Result<Content> {
     if text.trim().is_empty() {
         bail!("it is empty");
     }
-    let value: Value = serde_json::from_str(text).context("it is no JSON, or not all of it")?;
-    let Value::Array(records) = &value else {
-        return one(&value, text);
-    };
+    if !text.trim_start().starts_with('[') {
+        return one(&serde_json::from_str(text).context(NO_JSON)?, text);
+    }
+    let records: Vec<Value> = serde_json::from_str(text).context(NO_JSON)?;
     if records.is_empty() {
         bail!("it is a list of no records");
     }
@@ -58,12 +71,21 @@ pub fn parse(text: &str) -> anyhow::Result<Content> {
     ))
 }
 
-fn one(value: &Value, text: &str) -> anyhow::Result<Content> {
-    match value.get("schema").and_then(Value::as_str) {
+const NO_JSON: &str = "it is no JSON of a record, or not all of it";
+
+/// What every record begins with. Traces are long: nothing else of a text is kept to find out what it is.
+#[derive(Deserialize)]
+struct Header {
+    schema: Option<Value>,
+}
+
+fn one(header: &Header, text: &str) -> anyhow::Result<Content> {
+    match header.schema.as_ref().and_then(Value::as_str) {
         Some(BenchRecord::SCHEMA) => Ok(Content::Bench(vec![BenchRecord::from_json(text)?])),
         Some(ProfileSummary::SCHEMA) => {
             Ok(Content::Profile(Box::new(ProfileSummary::from_json(text)?)))
         }
+        Some(Trace::SCHEMA) => Ok(Content::Trace(Box::new(Trace::from_json(text)?))),
         Some(other) => bail!("it is a record of schema \"{other}\""),
         None => bail!("it has no field \"schema\""),
     }

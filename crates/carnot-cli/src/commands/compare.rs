@@ -1,7 +1,9 @@
-//! `carnot compare`: two commands in turns, or two files, and a verdict that a script can act on.
+//! `carnot compare`: two commands in turns, two files, or runs of a history, and a verdict that a script can act on.
 
 mod files;
+mod kept;
 mod told;
+mod traces;
 mod turns;
 
 use std::process::ExitCode;
@@ -30,11 +32,17 @@ pub fn execute(arguments: &CompareArguments, printer: &Printer) -> anyhow::Resul
             threshold: arguments.threshold.unwrap_or(OF_COMMANDS),
             warmup: arguments.warmup,
             format: arguments.format,
+            report: arguments.report.as_deref(),
         };
         return turns::execute(&commands, printer);
     }
     // A file that cannot be compared is no verdict: exit code 1 says that something is worse, and nothing else.
-    files::execute(arguments, arguments.threshold.unwrap_or(OF_FILES), printer).or_else(|error| {
+    let threshold = arguments.threshold.unwrap_or(OF_FILES);
+    let found = match &arguments.history {
+        Some(file) => kept::execute(file.as_deref(), arguments, threshold, printer),
+        None => files::execute(arguments, threshold, printer),
+    };
+    found.or_else(|error| {
         printer.error(&error);
         Ok(ExitCode::from(WRONG_USAGE))
     })

@@ -63,16 +63,18 @@ pub fn execute(arguments: &HistoryArguments, printer: &Printer) -> anyhow::Resul
     Ok(printer.result(&text)?)
 }
 
-/// Where the history is; its directory is made.
+/// Where the history is that `--file` or `--history` names, else the environment, else that of the user.
+pub fn location(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let named = named.map(Path::to_owned);
+    let told = named.or_else(|| std::env::var_os("CARNOT_HISTORY").map(PathBuf::from));
+    let own = || Some(data_directory()?.join("history.db"));
+    told.or_else(own)
+        .context("expected a home directory for the history, got none; name a file with --file")
+}
+
+/// The same; its directory is made.
 fn path(named: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let path = match named {
-        Some(path) => path.to_owned(),
-        None => data_directory()
-            .context(
-                "expected a home directory for the history, got none; name a file with --file",
-            )?
-            .join("history.db"),
-    };
+    let path = location(named)?;
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     }
@@ -117,9 +119,10 @@ fn add(path: &Path, files: &[PathBuf], format: Format) -> anyhow::Result<String>
 fn benchmarks(file: &Path) -> anyhow::Result<(&Path, Vec<BenchRecord>)> {
     match record_file::read(file)? {
         Content::Bench(records) => Ok((file, records)),
-        Content::Profile(_) => bail!(
-            "{} is a profile, expected a record of `carnot bench`",
-            file.display()
+        other => bail!(
+            "{} is {}, expected a record of `carnot bench`",
+            file.display(),
+            other.kind()
         ),
     }
 }

@@ -53,7 +53,7 @@ fn what_fails_or_cannot_be_is_said_in_a_line() {
 }
 
 /// A record as `carnot bench` writes it: latencies around `request_s`, a rate that falls as they rise, and two losses.
-fn record(request_s: f64) -> Value {
+pub fn record(request_s: f64) -> Value {
     let around = |middle: f64| -> Vec<f64> {
         (0..40)
             .map(|index| middle * (1.0 + 0.001 * f64::from(index * 7 % 40)))
@@ -75,7 +75,7 @@ fn record(request_s: f64) -> Value {
 }
 
 /// A directory of files with these texts.
-fn files(texts: &[(&str, String)]) -> tempfile::TempDir {
+pub fn files(texts: &[(&str, String)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in texts {
         std::fs::write(folder.path().join(name), text).unwrap();
@@ -83,7 +83,7 @@ fn files(texts: &[(&str, String)]) -> tempfile::TempDir {
     folder
 }
 
-fn compare_files(
+pub fn compare_files(
     folder: &tempfile::TempDir,
     baseline: &str,
     current: &str,

@@ -4,6 +4,8 @@
 
 mod benching;
 mod comparing;
+mod comparing_runs;
+mod comparing_traces;
 mod help;
 mod limits;
 mod measuring;

@@ -10,7 +10,7 @@ use carnot_bench::{
 };
 use carnot_record::BenchRecord;
 
-use super::{INCONCLUSIVE, WORSE, told};
+use super::{INCONCLUSIVE, WORSE, told, traces};
 use crate::cli::{CompareArguments, Format};
 use crate::printer::Printer;
 use crate::record_file::{self, Content};
@@ -28,15 +28,26 @@ pub fn execute(
     let heading = format!("{} against {}", current.display(), baseline.display());
     let comparisons = compared(&was, &is, threshold / 100.0, arguments.force)
         .with_context(|| format!("comparing {heading}"))?;
+    tell(&comparisons, &heading, arguments, threshold, printer)
+}
+
+/// Prints what was found, writes the report if one is wanted, and gives the exit code.
+pub fn tell(
+    comparisons: &[RecordComparison],
+    heading: &str,
+    arguments: &CompareArguments,
+    threshold: f64,
+    printer: &Printer,
+) -> anyhow::Result<ExitCode> {
     if let Some(path) = &arguments.report {
-        let report = told::markdown(&comparisons, &heading, threshold);
+        let report = told::markdown(comparisons, heading, threshold);
         fs::write(path, report).with_context(|| format!("writing {}", path.display()))?;
     }
     printer.result(&match arguments.format {
-        Format::Text => told::text(&comparisons, &heading, threshold),
-        Format::Json => told::document(&comparisons, threshold).to_string() + "\n",
+        Format::Text => told::text(comparisons, heading, threshold),
+        Format::Json => told::document(comparisons, threshold).to_string() + "\n",
     })?;
-    Ok(code(&comparisons))
+    Ok(code(comparisons))
 }
 
 /// Worse if anything is; else inconclusive if the most important metric is.
@@ -61,22 +72,55 @@ fn compared(
     relevant: f64,
     is_forced: bool,
 ) -> anyhow::Result<Vec<RecordComparison>> {
-    let (mut comparisons, warnings) = match (was, is) {
+    let (comparisons, warnings) = match (was, is) {
         (Content::Profile(was), Content::Profile(is)) => {
             let warnings = permitted(&profile_mismatches(was, is), is_forced)?;
             (vec![compare_profiles(was, is, relevant)], warnings)
         }
         (Content::Bench(was), Content::Bench(is)) => {
-            let (pairs, mut warnings) = pairs(was, is)?;
-            for (was, is) in &pairs {
-                valid("baseline", was)?;
-                valid("current record", is)?;
-                warnings.extend(permitted(&mismatches(was, is), is_forced)?);
-            }
-            (compare_records(&pairs, relevant), warnings)
+            let (pairs, warnings) = pairs(was, is)?;
+            return compared_pairs(&pairs, warnings, relevant, is_forced);
         }
-        _ => bail!("expected two records of `carnot bench` or two profiles, got one of each"),
+        (Content::Trace(was), Content::Trace(is)) => {
+            let (was, is) = traces::told(was, is);
+            for (which, one) in [("baseline", &was), ("current file", &is)] {
+                if one.record.metrics.is_empty() {
+                    bail!(
+                        "the {which} has no step or operation of prefill, decode or another phase that counts; record one with `carnot profile --emit trace`"
+                    );
+                }
+            }
+            let warnings = permitted(&mismatches(&was.record, &is.record), is_forced)?;
+            (vec![traces::compared(&was, &is, relevant)], warnings)
+        }
+        (was, is) => bail!(
+            "expected two records of `carnot bench`, two profiles or two traces, got one of each: the baseline is {}, the current file {}; `carnot profile --emit trace,json` writes a run in both forms",
+            was.kind(),
+            is.kind()
+        ),
     };
+    with_warnings(comparisons, warnings)
+}
+
+/// Compares records pair by pair, the baseline first.
+pub fn compared_pairs(
+    pairs: &[(&BenchRecord, &BenchRecord)],
+    mut warnings: Vec<String>,
+    relevant: f64,
+    is_forced: bool,
+) -> anyhow::Result<Vec<RecordComparison>> {
+    for (was, is) in pairs {
+        valid("baseline", was)?;
+        valid("current record", is)?;
+        warnings.extend(permitted(&mismatches(was, is), is_forced)?);
+    }
+    with_warnings(compare_records(pairs, relevant), warnings)
+}
+
+fn with_warnings(
+    mut comparisons: Vec<RecordComparison>,
+    warnings: Vec<String>,
+) -> anyhow::Result<Vec<RecordComparison>> {
     if comparisons
         .iter()
         .all(|comparison| comparison.rows.is_empty())
@@ -114,10 +158,10 @@ fn permitted(mismatches: &[Mismatch], is_forced: bool) -> anyhow::Result<Vec<Str
 }
 
 /// Pairs, and what found no partner.
-type Paired<'a> = (Vec<(&'a BenchRecord, &'a BenchRecord)>, Vec<String>);
+pub type Paired<'a> = (Vec<(&'a BenchRecord, &'a BenchRecord)>, Vec<String>);
 
 /// Records of the same suite and model; where there is one each, these.
-fn pairs<'a>(was: &'a [BenchRecord], is: &'a [BenchRecord]) -> anyhow::Result<Paired<'a>> {
+pub fn pairs<'a>(was: &'a [BenchRecord], is: &'a [BenchRecord]) -> anyhow::Result<Paired<'a>> {
     if let ([was], [is]) = (was, is) {
         return Ok((vec![(was, is)], Vec::new()));
     }
@@ -133,7 +177,7 @@ fn pairs<'a>(was: &'a [BenchRecord], is: &'a [BenchRecord]) -> anyhow::Result<Pa
         match (&named(was)[..], &named(is)[..]) {
             ([_], [partner]) => pairs.push((record, *partner)),
             ([_], []) => alone.push(format!("{subject} is only in the baseline")),
-            _ => bail!("expected one record of {subject} in each file, got more"),
+            _ => bail!("expected one record of {subject} on each side, got more"),
         }
     }
     if pairs.is_empty() {

@@ -2,18 +2,23 @@
 
 use std::fmt::Write as _;
 
-use carnot_bench::{MovedLoss, RecordComparison, Row, Shift, Verdict};
+use carnot_bench::{
+    MovedLoss, MovedOperation, OperationTimes, RecordComparison, Row, Shift, Verdict,
+};
 use carnot_report::columns::Columns;
 use carnot_report::units;
 use serde_json::{Value, json};
 
-/// Losses that moved less are not told.
-const MOST_LOSSES: usize = 8;
+/// Losses and operations that moved less are not told.
+const MOST_MOVED: usize = 8;
+/// Rows that the conclusion names.
+const MOST_NAMED: usize = 6;
 
 /// The tables of one pair of records.
 pub struct Told {
     pub metrics: Columns,
     pub losses: Columns,
+    pub operations: Columns,
 }
 
 impl Told {
@@ -44,7 +49,7 @@ impl Told {
             "interval",
             "of the baseline's time:",
         ]);
-        for loss in comparison.losses.iter().take(MOST_LOSSES) {
+        for loss in comparison.losses.iter().take(MOST_MOVED) {
             losses.push([
                 loss.name.clone(),
                 units::duration(loss.baseline_ns),
@@ -54,8 +59,51 @@ impl Told {
                 signed(loss.share),
             ]);
         }
-        Self { metrics, losses }
+        Self {
+            metrics,
+            losses,
+            operations: operations(&comparison.operations),
+        }
     }
+
+    /// Those that have rows.
+    fn tables(&self) -> impl Iterator<Item = &Columns> {
+        let all = [&self.metrics, &self.losses, &self.operations];
+        all.into_iter().filter(|table| !table.is_empty())
+    }
+}
+
+fn operations(moved: &[MovedOperation]) -> Columns {
+    let mut rows = Columns::new(&[
+        "operation",
+        "count:",
+        "median:",
+        "total:",
+        "self:",
+        "of the baseline's time:",
+    ]);
+    let moved = moved.iter().filter(|operation| operation.share != 0.0);
+    for operation in moved.take(MOST_MOVED) {
+        let both = |told: &dyn Fn(&OperationTimes) -> Option<String>| {
+            let told = |times: &Option<OperationTimes>| times.as_ref().and_then(told);
+            match (told(&operation.baseline), told(&operation.current)) {
+                (None, None) => "–".to_owned(),
+                (was, is) => {
+                    let known = |side: Option<String>| side.unwrap_or_else(|| "–".to_owned());
+                    format!("{} → {}", known(was), known(is))
+                }
+            }
+        };
+        rows.push([
+            operation.name.clone(),
+            both(&|times| Some(times.count.to_string())),
+            both(&|times| times.median_ns.map(units::duration)),
+            both(&|times| Some(units::duration(times.total_ns))),
+            both(&|times| Some(units::duration(times.self_ns))),
+            signed(operation.share),
+        ]);
+    }
+    rows
 }
 
 /// What a reader should know after one line.
@@ -63,8 +111,15 @@ pub fn conclusion(comparisons: &[RecordComparison], threshold: f64) -> String {
     let rows = || comparisons.iter().flat_map(|comparison| &comparison.rows);
     let named = |wanted: fn(&Verdict) -> bool| -> Vec<String> {
         let rows = rows().filter(|row| wanted(&row.verdict));
-        rows.map(|row| format!("{} {}", name(row), signed(row.change.estimate)))
-            .collect()
+        let mut names: Vec<String> = rows
+            .map(|row| format!("{} {}", name(row), signed(row.change.estimate)))
+            .collect();
+        if names.len() > MOST_NAMED {
+            let more = names.len() - MOST_NAMED;
+            names.truncate(MOST_NAMED);
+            names.push(format!("{more} more"));
+        }
+        names
     };
     let worse = named(|verdict| *verdict == Verdict::Worse);
     let better = named(|verdict| *verdict == Verdict::Better);
@@ -106,6 +161,7 @@ pub fn document(comparisons: &[RecordComparison], threshold: f64) -> Value {
             "title": comparison.title,
             "metrics": comparison.rows.iter().map(metric).collect::<Vec<_>>(),
             "losses": comparison.losses.iter().map(loss).collect::<Vec<_>>(),
+            "operations": comparison.operations.iter().map(operation).collect::<Vec<_>>(),
             "warnings": comparison.warnings,
         })
     });
@@ -137,6 +193,23 @@ fn loss(loss: &MovedLoss) -> Value {
         "current_ns": loss.current_ns,
         "shift_ns": shift(loss.shift_ns),
         "share": loss.share,
+    })
+}
+
+fn operation(operation: &MovedOperation) -> Value {
+    let times = |times: OperationTimes| {
+        json!({
+            "count": times.count,
+            "median_ns": times.median_ns,
+            "total_ns": times.total_ns,
+            "self_ns": times.self_ns,
+        })
+    };
+    json!({
+        "name": operation.name,
+        "baseline": operation.baseline.map(times),
+        "current": operation.current.map(times),
+        "share": operation.share,
     })
 }
 
@@ -225,14 +298,10 @@ pub fn text(comparisons: &[RecordComparison], heading: &str, threshold: f64) -> 
     let mut out = format!("carnot compare   {heading}\n");
     for comparison in comparisons {
         let told = Told::of(comparison);
-        let _ = write!(
-            out,
-            "\n{}\n\n{}",
-            carnot_report::columns::plain(&comparison.title),
-            told.metrics.text()
-        );
-        if !comparison.losses.is_empty() {
-            let _ = write!(out, "\n{}", told.losses.text());
+        let title = carnot_report::columns::plain(&comparison.title);
+        let _ = writeln!(out, "\n{title}");
+        for table in told.tables() {
+            let _ = write!(out, "\n{}", table.text());
         }
         for warning in &comparison.warnings {
             let _ = writeln!(out, "\nwarning: {}", carnot_report::columns::plain(warning));
@@ -256,14 +325,9 @@ pub fn markdown(comparisons: &[RecordComparison], heading: &str, threshold: f64)
     );
     for comparison in comparisons {
         let told = Told::of(comparison);
-        let _ = write!(
-            out,
-            "\n## {}\n\n{}",
-            escaped(&comparison.title),
-            told.metrics.markdown()
-        );
-        if !comparison.losses.is_empty() {
-            let _ = write!(out, "\n{}", told.losses.markdown());
+        let _ = writeln!(out, "\n## {}", escaped(&comparison.title));
+        for table in told.tables() {
+            let _ = write!(out, "\n{}", table.markdown());
         }
         for warning in &comparison.warnings {
             let _ = write!(out, "\n- {}\n", escaped(warning));

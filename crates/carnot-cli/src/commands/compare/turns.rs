@@ -1,21 +1,23 @@
 //! Two commands in turns, until it is certain which is better; by their time, or by the records that they write.
 
 use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use carnot_bench::{
     Comparison, LOOKS, MeasuredPairs, PairedLoss, Run, Verdict, certain_growth, losses_in_pairs,
     median, metrics_in_pairs, run, run_with_output,
 };
 use carnot_record::{BenchRecord, Better};
-use carnot_report::columns::{Columns, plain};
+use carnot_report::columns::{Columns, escaped, plain};
 use carnot_report::units;
 use serde_json::{Value, json};
 
 use super::told::{self, signed, word};
-use super::{INCONCLUSIVE, WORSE};
+use super::{INCONCLUSIVE, WORSE, WRONG_USAGE};
 use crate::cli::Format;
 use crate::printer::{Printer, Unit};
 use crate::record_file::{self, Content};
@@ -31,6 +33,8 @@ pub struct Commands<'a> {
     pub threshold: f64,
     pub warmup: usize,
     pub format: Format,
+    /// Where what was found is also written, as Markdown.
+    pub report: Option<&'a Path>,
 }
 
 /// A run, and the record that it wrote, if it wrote one.
@@ -85,10 +89,19 @@ pub fn execute(commands: &Commands, printer: &Printer) -> anyhow::Result<ExitCod
     }
     bar.finish_and_clear();
     let look = look.expect("there is a look");
+    let took = begin.elapsed().as_secs_f64();
     printer.result(&match commands.format {
-        Format::Text => text(commands, &look, begin.elapsed().as_secs_f64()),
+        Format::Text => text(commands, &look, took),
         Format::Json => document(commands, &look).to_string() + "\n",
     })?;
+    if let Some(path) = commands.report {
+        let written = fs::write(path, markdown(commands, &look, took))
+            .with_context(|| format!("writing {}", path.display()));
+        if let Err(error) = written {
+            printer.error(&error);
+            return Ok(ExitCode::from(WRONG_USAGE));
+        }
+    }
     Ok(match look.verdict() {
         Some(Verdict::Better | Verdict::Same) => ExitCode::SUCCESS,
         Some(Verdict::Worse) => ExitCode::from(WORSE),
@@ -202,9 +215,33 @@ fn text(commands: &Commands, look: &Look, seconds: f64) -> String {
     let mut out = format!("carnot compare   {count} pairs of runs in turns, {seconds:.1} s\n");
     let _ = writeln!(
         out,
-        "a                {}\nb                {}\n",
+        "a                {}\nb                {}",
         commands.a, commands.b
     );
+    for table in tables(look) {
+        let _ = write!(out, "\n{}", table.text());
+    }
+    let _ = writeln!(out, "\n{}", plain(&told_conclusion(commands, look)));
+    out
+}
+
+/// The same for a merge request.
+fn markdown(commands: &Commands, look: &Look, seconds: f64) -> String {
+    let count = look.measured[0].values.len();
+    let mut out = format!(
+        "# carnot compare\n\n{count} pairs of runs in turns, {seconds:.1} s\n\n- a: {}\n- b: {}\n\n**{}**\n",
+        escaped(commands.a),
+        escaped(commands.b),
+        escaped(&told_conclusion(commands, look))
+    );
+    for table in tables(look) {
+        let _ = write!(out, "\n{}", table.markdown());
+    }
+    out
+}
+
+/// What was measured, and which losses moved most where there are some.
+fn tables(look: &Look) -> Vec<Columns> {
     let mut rows = Columns::new(&["median", "a:", "b:", "b over a:", "interval", "verdict"]);
     for (measured, comparison) in look.measured.iter().zip(&look.compared) {
         let (a, b) = middles(measured);
@@ -226,7 +263,7 @@ fn text(commands: &Commands, look: &Look, seconds: f64) -> String {
             verdict,
         ]);
     }
-    out += &rows.text();
+    let mut tables = vec![rows];
     if !look.losses.is_empty() {
         let mut rows = Columns::new(&["what moved most", "a:", "b:", "of a's time:", "interval"]);
         for loss in look.losses.iter().take(MOST_LOSSES) {
@@ -238,20 +275,19 @@ fn text(commands: &Commands, look: &Look, seconds: f64) -> String {
                 format!("{} to {}", signed(loss.shift.low), signed(loss.shift.high)),
             ]);
         }
-        let _ = write!(out, "\n{}", rows.text());
+        tables.push(rows);
     }
+    tables
+}
+
+/// The verdict, and the loss that grew most.
+fn told_conclusion(commands: &Commands, look: &Look) -> String {
     let grown = match look.verdict() {
         // Where the loss itself is the verdict, it has been named.
         Some(Verdict::Worse) if look.is_whole_worse() => grown(look),
         _ => String::new(),
     };
-    let _ = writeln!(
-        out,
-        "\n{}{}",
-        plain(&conclusion(commands, look)),
-        plain(&grown)
-    );
-    out
+    conclusion(commands, look) + &grown
 }
 
 /// The medians of the first and of the second.
