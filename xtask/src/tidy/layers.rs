@@ -9,6 +9,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
     ("carnot-record", &[]),
     ("carnot-statistics", &[]),
     ("carnot-kernels", &[]),
+    ("carnot-sampling", &[]),
     ("carnot-formats", &["carnot-kernels"]),
     ("carnot-engine", &[]),
     ("carnot-analyze", &["carnot-record"]),

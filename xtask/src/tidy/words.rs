@@ -46,9 +46,10 @@ const ABSENCES: [Absence; 9] = [
             "crates/carnot-kernels/",
             "crates/carnot-probe/",
             "crates/carnot-python/",
+            "crates/carnot-sampling/",
             "crates/carnot-formats/src/storage.rs",
         ],
-        why: "unsafe code is opened only in kernels, probe, python and the module that maps files",
+        why: "unsafe code is opened only in kernels, probe, sampling, python and the module that maps files",
     },
     Absence {
         word: ["Instant::", "now"],
