@@ -20,7 +20,7 @@ pub fn render(analysis: &Analysis) -> String {
 }
 
 /// A name without what the format is made of: semicolons, line ends, and `#` where a comment would begin.
-fn frame(name: &str) -> String {
+pub(crate) fn frame(name: &str) -> String {
     let safe = |c: char| match c {
         ';' => ':',
         c if c.is_control() => ' ',

@@ -21,7 +21,53 @@ const SCRIPT: &str = include_str!("flamegraph/flamegraph.js");
 
 /// The call tree of an analysis as the text of an `.svg` file.
 pub fn render(analysis: &Analysis) -> String {
-    let nodes = &analysis.call_tree.nodes;
+    let nodes: Vec<Node> = analysis.call_tree.nodes.iter().map(node).collect();
+    draw(&title(analysis), &nodes)
+}
+
+fn title(analysis: &Analysis) -> String {
+    let model = if analysis.run.model.name.is_empty() {
+        ""
+    } else {
+        &analysis.run.model.name
+    };
+    format!("carnot {model} · time by call path")
+}
+
+/// A box, as wide as its total.
+pub(crate) struct Node<'a> {
+    pub name: &'a str,
+    /// What colours it: see the style sheet.
+    pub class: &'static str,
+    /// Index of the node above, which comes before it.
+    pub parent: Option<u32>,
+    pub depth: u32,
+    pub total: f64,
+    /// What is shown under the pointer.
+    pub hint: String,
+}
+
+fn node(node: &CallNode) -> Node<'_> {
+    let name = shown(&node.name);
+    Node {
+        name,
+        class: node.kind.map_or("thread", carnot_record::SpanKind::name),
+        parent: node.parent,
+        depth: node.depth,
+        total: node.times.total_ns as f64,
+        hint: format!(
+            "{name}: {} ({} of its thread), {} itself, {} times, median {}",
+            units::duration(node.times.total_ns as f64),
+            units::percent(node.share_of_whole),
+            units::duration(node.self_ns as f64),
+            units::count(node.times.count),
+            units::duration(node.times.p50_ns as f64),
+        ),
+    }
+}
+
+/// Nodes as the text of an `.svg` file.
+pub(crate) fn draw(title: &str, nodes: &[Node]) -> String {
     let boxes = boxes(nodes);
     let depth = boxes
         .iter()
@@ -33,23 +79,14 @@ pub fn render(analysis: &Analysis) -> String {
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg xmlns=\"http://www.w3.org/2000/svg\" \
          viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\">\n<style>{STYLE}</style>\n\
          <rect class=\"ground\" width=\"100%\" height=\"100%\"/>\n\
-         <text class=\"title\" x=\"12\" y=\"26\">{}</text>\n",
-        escaped(&title(analysis))
+         <text class=\"title\" x=\"12\" y=\"26\">{} · click a box to zoom, the title to reset</text>\n",
+        escaped(title)
     );
     for one in &boxes {
-        svg.push_str(&draw(one, &nodes[one.node]));
+        svg.push_str(&drawn(one, &nodes[one.node]));
     }
     let _ = write!(svg, "<script><![CDATA[\n{SCRIPT}]]></script>\n</svg>\n");
     svg
-}
-
-fn title(analysis: &Analysis) -> String {
-    let model = if analysis.run.model.name.is_empty() {
-        ""
-    } else {
-        &analysis.run.model.name
-    };
-    format!("carnot {model} · time by call path · click a box to zoom, the title to reset")
 }
 
 struct Box {
@@ -59,12 +96,11 @@ struct Box {
 }
 
 /// Threads side by side, each child at the left of what its elder siblings leave.
-fn boxes(nodes: &[CallNode]) -> Vec<Box> {
-    let total = |node: &CallNode| node.times.total_ns as f64;
+fn boxes(nodes: &[Node]) -> Vec<Box> {
     let whole: f64 = nodes
         .iter()
         .filter(|node| node.parent.is_none())
-        .map(total)
+        .map(|node| node.total)
         .sum();
     let scale = if whole > 0.0 {
         (WIDTH - 24.0) / whole
@@ -75,7 +111,7 @@ fn boxes(nodes: &[CallNode]) -> Vec<Box> {
     let mut free_of_roots = 12.0;
     let mut boxes = Vec::new();
     for (index, node) in nodes.iter().enumerate() {
-        let width = total(node) * scale;
+        let width = node.total * scale;
         let cursor = match node.parent {
             Some(parent) => &mut free[parent as usize],
             None => &mut free_of_roots,
@@ -94,12 +130,11 @@ fn boxes(nodes: &[CallNode]) -> Vec<Box> {
     boxes
 }
 
-fn draw(one: &Box, node: &CallNode) -> String {
+fn drawn(one: &Box, node: &Node) -> String {
     let y = TOP + f64::from(node.depth) * ROW;
-    let name = shown(&node.name);
     let fits = ((one.width - 6.0) / CHARACTER).max(0.0) as usize;
     let label = if fits >= 3 {
-        crate::table::cut(name, fits)
+        crate::table::cut(node.name, fits)
     } else {
         String::new()
     };
@@ -107,28 +142,17 @@ fn draw(one: &Box, node: &CallNode) -> String {
         "<g class=\"{}\" data-x=\"{:.2}\" data-w=\"{:.2}\" data-d=\"{}\" data-n=\"{}\">\
          <title>{}</title><rect x=\"{:.2}\" y=\"{y}\" width=\"{:.2}\" height=\"17\"/>\
          <text x=\"{:.2}\" y=\"{}\">{}</text></g>\n",
-        node.kind.map_or("thread", carnot_record::SpanKind::name),
+        node.class,
         one.x,
         one.width,
         node.depth,
-        escaped(name),
-        escaped(&hint(node, name)),
+        escaped(node.name),
+        escaped(&node.hint),
         one.x,
         one.width,
         one.x + 3.0,
         y + 12.5,
         escaped(&label),
-    )
-}
-
-fn hint(node: &CallNode, name: &str) -> String {
-    format!(
-        "{name}: {} ({} of its thread), {} itself, {} times, median {}",
-        units::duration(node.times.total_ns as f64),
-        units::percent(node.share_of_whole),
-        units::duration(node.self_ns as f64),
-        units::count(node.times.count),
-        units::duration(node.times.p50_ns as f64),
     )
 }
 

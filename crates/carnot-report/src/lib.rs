@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | [`text`], [`markdown`], [`html`] | [`perfetto`], [`chrome`], [`speedscope`] | [`pprof`], [`collapsed`], [`flamegraph`] |
 //!
-//! [`json`] and [`csv`] are for scripts. [`mod@bench`] has the forms of what a benchmark measured, [`columns`] is a table for whoever has rows and no report.
+//! [`json`] and [`csv`] are for scripts. [`mod@bench`] has the forms of what a benchmark measured, [`stack_profile`] those of sampled stacks, [`columns`] is a table for whoever has rows and no report.
 //!
 //! ```
 //! use carnot_analyze::{MachineProfile, RunInfo, Trace, analyze};
@@ -36,6 +36,7 @@ pub mod perfetto;
 pub mod pprof;
 mod protobuf;
 pub mod speedscope;
+pub mod stack_profile;
 mod stacks;
 mod table;
 pub mod text;

@@ -16,7 +16,12 @@ use crate::{protobuf::Message, stacks::shown};
 
 /// The trace as bytes of a `.pb.gz` file.
 pub fn render(analysis: &Analysis, trace: &Trace) -> Vec<u8> {
-    let profile = profile(analysis, trace).into_bytes();
+    compressed(profile(analysis, trace))
+}
+
+/// The message as the file that tools open.
+pub(crate) fn compressed(profile: Message) -> Vec<u8> {
+    let profile = profile.into_bytes();
     let mut file = GzBuilder::new().write(Vec::new(), Compression::default());
     file.write_all(&profile)
         .and_then(|()| file.finish())
@@ -129,13 +134,13 @@ fn functions(analysis: &Analysis, trace: &Trace) -> Vec<(String, String)> {
 }
 
 /// The string table; index 0 is the empty string.
-struct Names {
-    table: Vec<String>,
+pub(crate) struct Names {
+    pub table: Vec<String>,
     known: HashMap<String, u64>,
 }
 
 impl Names {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut names = Self {
             table: Vec::new(),
             known: HashMap::new(),
@@ -144,7 +149,7 @@ impl Names {
         names
     }
 
-    fn index(&mut self, name: &str) -> u64 {
+    pub fn index(&mut self, name: &str) -> u64 {
         if let Some(index) = self.known.get(name) {
             return *index;
         }
@@ -154,7 +159,7 @@ impl Names {
         index
     }
 
-    fn value_type(&mut self, kind: &str, unit: &str) -> Message {
+    pub fn value_type(&mut self, kind: &str, unit: &str) -> Message {
         Message::new()
             .number(1, self.index(kind))
             .number(2, self.index(unit))

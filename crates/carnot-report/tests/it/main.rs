@@ -13,4 +13,6 @@ mod protobuf;
 #[cfg(test)]
 mod snapshots;
 #[cfg(test)]
+mod stack_profile;
+#[cfg(test)]
 mod viewers;

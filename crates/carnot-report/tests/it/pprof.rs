@@ -16,7 +16,7 @@ fn decode(file: &[u8]) -> Fields {
 }
 
 /// The rules of `Profile.CheckValid`.
-fn check_valid(profile: &Fields) {
+pub fn check_valid(profile: &Fields) {
     let strings = profile.texts(6);
     assert_eq!(strings[0], "");
     assert_eq!(
