@@ -12,7 +12,7 @@ types  all (if nothing is said), inference, memory, concurrent, cache, profiling
   -m, --model FILE         the model [the embedded one]
   -b, --baseline FILE      the baseline to compare with [DIRECTORY/performance_baseline/baseline_results.json]
   -t, --timeout SECONDS    for each type [300]
-  -p, --profile            also profile: flame graph, pprof, hotspots
+  -p, --profile            with inference, memory, concurrent: flame graphs, pprof, hotspots
   -c, --compare            compare a new baseline with the kept one: exit code 1 if worse, 3 if nobody knows
   -r, --report             say where the report is
       --targets FILE       targets of the baseline
@@ -56,19 +56,22 @@ run() {
 }
 
 profiling() {
-  mkdir -p "$output/flamegraphs"
-  run profile "${model[@]}" --output "$output/flamegraphs" --emit flamegraph,pprof,text
-  mv "$output/flamegraphs/flamegraph.svg" "$output/flamegraphs/inference_profile.svg"
+  run bench cpu "${model[@]}" --output "$output/benchmark_results"
 }
 
 for type in "${types[@]}"; do
   case $type in
     profiling) profiling ;;
     baseline) run baseline "${model[@]}" "${targets[@]}" --output "$output/performance_baseline" ;;
+    inference | memory | concurrent) run bench "$type" "${model[@]}" ${profile:+--profile} --output "$output/benchmark_results" ;;
     *) run bench "$type" "${model[@]}" --output "$output/benchmark_results" ;;
   esac
 done
-[[ $profile ]] && profiling
+if [[ -d $output/benchmark_results/flamegraphs ]]; then
+  mkdir -p "$output/flamegraphs"
+  mv -f "$output/benchmark_results/flamegraphs"/* "$output/flamegraphs"
+  rmdir "$output/benchmark_results/flamegraphs"
+fi
 [[ $report ]] && echo "report: $output/benchmark_results/benchmark_report.html"
 if [[ $compare ]]; then
   [[ -e $baseline ]] || fail "no baseline at $baseline: scripts/benchmark.sh baseline writes one"

@@ -20,8 +20,9 @@ use tracing::level_filters::LevelFilter;
 
 pub use baseline::{Backend, BaselineArguments};
 pub use bench::{
-    AllArguments, BenchArguments, CacheArguments, ConcurrentArguments, InferenceArguments,
-    MemoryArguments, ResultArguments, ServeLoadArguments, Suite, ViewArgument, WorkloadArguments,
+    AllArguments, BenchArguments, CacheArguments, ConcurrentArguments, CpuArguments,
+    InferenceArguments, MemoryArguments, ResultArguments, ServeLoadArguments, Suite, ViewArgument,
+    WorkloadArguments,
 };
 pub use compare::CompareArguments;
 pub use history::{HistoryAction, HistoryArguments};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, MachineSummary, ModelSummary, Record};
+use crate::{AllocationSite, Error, FunctionShare, MachineSummary, ModelSummary, Record};
 
 /// What a benchmark measured. Everything that a comparison needs is in it: the values themselves, not what they were boiled down to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,12 @@ pub struct BenchRecord {
     /// Where the time went; the values of one index sum to the wall time of that repetition.
     #[serde(default)]
     pub losses: Vec<LossSamples>,
+    /// Where processor time went, the function with the most of its own first; empty where it was not sampled.
+    #[serde(default)]
+    pub functions: Vec<FunctionShare>,
+    /// Where memory came from, the place with the most bytes first; empty where allocations were not tracked.
+    #[serde(default)]
+    pub allocations: Vec<AllocationSite>,
     /// Figures by the names that other tools read, such as `p99_latency_ms`.
     #[serde(default)]
     pub summary: BTreeMap<String, f64>,
@@ -167,6 +173,8 @@ impl Default for BenchRecord {
             conditions: BTreeMap::new(),
             metrics: Vec::new(),
             losses: Vec::new(),
+            functions: Vec::new(),
+            allocations: Vec::new(),
             summary: BTreeMap::new(),
             series: Vec::new(),
             warnings: Vec::new(),

@@ -18,6 +18,7 @@ mod error;
 mod machine;
 mod profile;
 mod record;
+mod sites;
 mod span;
 mod span_columns;
 mod trace;
@@ -34,6 +35,7 @@ pub use profile::{
     PhaseSummary, ProbeSummary, ProfileSummary,
 };
 pub use record::Record;
+pub use sites::{AllocationSite, FunctionShare};
 pub use span::{Arithmetic, Site, Span, SpanKind};
 pub use trace::{
     CacheEvent, CacheOutcome, CounterSample, Flow, FrameEvent, Instant, MemoryEvent, ProbeCost,

@@ -1,5 +1,8 @@
 //! Names of addresses, from what the compiler left in the binary: functions, those that were inlined into them, files and lines.
 
+#[cfg(target_os = "linux")]
+mod table;
+
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::path::Path;
@@ -9,10 +12,12 @@ use std::path::Path;
 pub struct Frame {
     /// Its path, without the hash of the compiler; `0x…` where nobody knows it.
     pub function: String,
-    /// Where it stands, from the folder of the crates on; empty where nobody knows it.
+    /// Where it stands, from the folder of its package on; empty where nobody knows it.
     pub file: String,
     /// The line there; 0 where nobody knows it.
     pub line: u32,
+    /// Whether it has no frame of its own: it was inlined into the next.
+    pub is_inlined: bool,
 }
 
 /// What stands at addresses of this process.
@@ -24,9 +29,19 @@ pub struct Names {
 impl Names {
     /// Looks each address up once. It costs some 100 ms for the first of a binary with debug information, some µs for each more.
     pub fn of<'a>(addresses: impl IntoIterator<Item = &'a u64>) -> Self {
+        #[cfg(target_os = "linux")]
+        let table = table::Table::of_this_program();
+        let whole = |address: u64| {
+            #[cfg(target_os = "linux")]
+            return table.name(address);
+            #[cfg(not(target_os = "linux"))]
+            return None::<String>;
+        };
         let mut frames = HashMap::new();
         for &address in addresses {
-            frames.entry(address).or_insert_with(|| resolve(address));
+            frames
+                .entry(address)
+                .or_insert_with(|| resolve(address, whole(address.saturating_sub(1))));
         }
         Self { frames }
     }
@@ -37,7 +52,8 @@ impl Names {
     }
 }
 
-fn resolve(address: u64) -> Vec<Frame> {
+/// The functions at an address; `whole` is the path of the one that was compiled there, where it is known.
+fn resolve(address: u64, whole: Option<String>) -> Vec<Frame> {
     let mut frames = Vec::new();
     backtrace::resolve(address as *mut c_void, |symbol| {
         let name = symbol
@@ -48,6 +64,7 @@ fn resolve(address: u64) -> Vec<Frame> {
             function: with_modules(name, &file),
             file,
             line: symbol.lineno().unwrap_or(0),
+            is_inlined: true,
         });
     });
     if frames.is_empty() {
@@ -55,7 +72,12 @@ fn resolve(address: u64) -> Vec<Frame> {
             function: unknown(address),
             file: String::new(),
             line: 0,
+            is_inlined: true,
         });
+    }
+    if let Some(compiled) = frames.last_mut() {
+        compiled.is_inlined = false;
+        compiled.function = whole.unwrap_or_else(|| compiled.function.clone());
     }
     frames
 }

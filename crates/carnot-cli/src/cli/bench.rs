@@ -30,7 +30,9 @@ pub enum Suite {
     Cache(CacheArguments),
     /// Memory of a model in this process: whose it is, what a token and what a request add
     Memory(MemoryArguments),
-    /// The four above, one after another
+    /// Functions of a model that runs in this process, by the processor time that they take
+    Cpu(CpuArguments),
+    /// The first four, one after another
     All(AllArguments),
     /// A server that speaks OpenAI's interface, ours or not
     Serve(Box<ServeLoadArguments>),
@@ -67,6 +69,14 @@ pub struct ResultArguments {
     pub output: Option<PathBuf>,
 }
 
+/// Whether stacks are looked at, besides.
+#[derive(Debug, Args)]
+pub struct StackArguments {
+    /// Look at stacks too, after what counts, for files in DIRECTORY/flamegraphs: flame graph, pprof, hotspots; of `inference` also the trace of a request
+    #[arg(long, requires = "output")]
+    pub profile: bool,
+}
+
 /// What `carnot bench inference` takes.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -83,6 +93,8 @@ pub struct InferenceArguments {
     /// Requests before that do not count [default: until the times of three in a row are within 10 %, 10 at most]
     #[arg(long, value_name = "N")]
     pub warmup: Option<usize>,
+    #[command(flatten)]
+    pub stacks: StackArguments,
     #[command(flatten)]
     pub result: ResultArguments,
 }
@@ -102,6 +114,8 @@ pub struct ConcurrentArguments {
     /// Requests of each client that count
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = positive)]
     pub requests: usize,
+    #[command(flatten)]
+    pub stacks: StackArguments,
     #[command(flatten)]
     pub result: ResultArguments,
 }
@@ -155,6 +169,30 @@ pub struct MemoryArguments {
     /// Requests, one after another
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = positive)]
     pub requests: usize,
+    #[command(flatten)]
+    pub stacks: StackArguments,
+    #[command(flatten)]
+    pub result: ResultArguments,
+}
+
+/// What `carnot bench cpu` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  carnot bench cpu
+  carnot bench cpu model.gguf --prompt-tokens 512 --duration 30 --output benchmark_results
+  go tool pprof -top benchmark_results/flamegraphs/cpu_profile.pb.gz
+
+Linux on x86-64. Nothing has to be built in another way; the program's own tables of lines name its functions.")]
+pub struct CpuArguments {
+    #[command(flatten)]
+    pub workload: WorkloadArguments,
+    /// For how long requests are run
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub duration: Duration,
+    /// Samples a second of each thread that runs; at most 10000
+    #[arg(long, value_name = "HZ", default_value_t = carnot_sampling::cpu::RATE, value_parser = rate)]
+    pub frequency: f64,
     #[command(flatten)]
     pub result: ResultArguments,
 }

@@ -23,7 +23,7 @@ pub struct MemoryProfileArguments {
     /// Tokens to generate in each
     #[arg(short = 'n', long, value_name = "N", default_value_t = 32, value_parser = positive)]
     pub tokens: usize,
-    /// Also tell which kind of memory rose: heap, mappings, stacks, files; and threads and open files
+    /// Also tell which kind of memory rose: heap, mappings, stacks, files; threads and open files; and who allocated what one more cycle kept
     #[arg(long)]
     pub track: bool,
     /// How the result is printed

@@ -4,6 +4,7 @@ mod all;
 mod cache;
 mod child;
 mod concurrent;
+mod cpu;
 pub mod inference;
 mod memory;
 mod memory_profile;
@@ -24,6 +25,7 @@ pub fn execute(arguments: &BenchArguments, printer: &Printer) -> anyhow::Result<
         Suite::Concurrent(arguments) => concurrent::execute(arguments, printer),
         Suite::Cache(arguments) => cache::execute(arguments, printer),
         Suite::Memory(arguments) => memory::execute(arguments, printer),
+        Suite::Cpu(arguments) => cpu::execute(arguments, printer),
         Suite::All(arguments) => all::execute(arguments, printer),
         Suite::Serve(arguments) => serve::execute(arguments, printer),
         Suite::MemoryProfile(arguments) => memory_profile::execute(arguments, printer),

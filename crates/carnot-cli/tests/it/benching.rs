@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use carnot_record::{BenchRecord, Record};
+use carnot_record::{BenchRecord, Record, Trace};
 
 use crate::{carnot, measure_machine, text};
 
@@ -199,4 +199,104 @@ fn a_trace_that_is_none_is_told_with_its_line() {
         "vllm",
     ];
     carnot(&from).failure(1, &["line 1", "--raw"]);
+}
+
+#[test]
+fn processor_time_is_told_by_function() {
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().to_str().unwrap();
+    let told = record(&["cpu", "-n", "8", "--duration", "1", "--output", output]);
+    assert!(told.metric("samples").unwrap().values[0] > 20.0, "{told:?}");
+    let own: f64 = told.functions.iter().map(|one| one.own).sum();
+    assert!(own > 0.5 && own <= 1.000_001, "{own}");
+    let kernels = told
+        .functions
+        .iter()
+        .filter(|one| one.function.contains("carnot_kernels"));
+    let kernels: f64 = kernels.map(|one| one.own).sum();
+    assert!(
+        kernels > 0.2,
+        "kernels and their waiting: {kernels} of {told:?}"
+    );
+    assert!(!told.losses.is_empty());
+    let read = |name: &str| fs::read(folder.path().join("flamegraphs").join(name)).unwrap();
+    let stacks = String::from_utf8(read("cpu_stacks.txt")).unwrap();
+    assert!(stacks.contains("carnot_llm::"), "{stacks}");
+    assert!(read("cpu_profile.svg").starts_with(b"<?xml"));
+    assert!(read("cpu_profile.pb.gz").starts_with(&[0x1f, 0x8b]));
+    assert!(read("cpu_hotspots.txt").len() > 100);
+}
+
+#[test]
+fn a_request_has_the_places_of_its_allocations() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().to_str().unwrap();
+    let told = record(&[
+        "memory",
+        "-n",
+        "8",
+        "--requests",
+        "2",
+        "--profile",
+        "--output",
+        output,
+    ]);
+    let whole = told.metric("allocated_by_a_request").unwrap().values[0];
+    let sum: f64 = told.allocations.iter().map(|site| site.bytes).sum();
+    assert!(whole > 0.0 && (whole - sum).abs() < 1.0, "{whole} {sum}");
+    let places = told.allocations.iter();
+    assert!(
+        places
+            .clone()
+            .any(|site| site.place.starts_with("carnot-llm/src/")),
+        "{:?}",
+        told.allocations
+    );
+    let sizes = told
+        .series
+        .iter()
+        .find(|line| line.plot.starts_with("Allocations"))
+        .unwrap();
+    let count: f64 = sizes.points.iter().map(|[_, count]| count).sum();
+    assert_eq!(
+        count,
+        told.metric("allocations_of_a_request").unwrap().values[0]
+    );
+    assert!(
+        folder
+            .path()
+            .join("flamegraphs/memory_profile.svg")
+            .exists()
+    );
+}
+
+#[test]
+fn a_profile_of_requests_is_kept_beside_their_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().to_str().unwrap();
+    let arguments = [
+        "inference",
+        "-n",
+        "8",
+        "--iterations",
+        "2",
+        "--profile",
+        "--output",
+        output,
+    ];
+    let told = record(&arguments);
+    assert!(!told.allocations.is_empty());
+    let trace = fs::read_to_string(folder.path().join("inference.trace.json")).unwrap();
+    assert!(!Trace::from_json(&trace).unwrap().spans.is_empty());
+    assert!(
+        folder
+            .path()
+            .join("flamegraphs/inference_profile.svg")
+            .exists()
+    );
+    let nowhere = carnot(&["bench", "inference", "--profile"]);
+    assert_eq!(nowhere.code, 2);
 }

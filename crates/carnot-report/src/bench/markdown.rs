@@ -39,6 +39,16 @@ pub fn render(record: &BenchRecord) -> String {
         let share = units::percent(loss.share);
         let _ = writeln!(out, "| {} | {} | {share} |", escaped(&loss.name), loss.time);
     }
+    for places in rows::places(record) {
+        let _ = writeln!(
+            out,
+            "\n| {} |\n|--:|--:|--:|---|---|",
+            places.headings.join(" | ")
+        );
+        for cells in places.rows {
+            let _ = writeln!(out, "| {} |", cells.map(|cell| escaped(&cell)).join(" | "));
+        }
+    }
     for warning in &record.warnings {
         let _ = writeln!(out, "\nWarning: {}", escaped(warning));
     }

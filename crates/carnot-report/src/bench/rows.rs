@@ -104,6 +104,46 @@ pub(super) fn losses(record: &BenchRecord) -> Vec<LossRow> {
     rows.into_iter().map(row).collect()
 }
 
+/// Rows of a table of places in the code: its headings, and for each place as many cells.
+pub(super) struct Places {
+    pub headings: [&'static str; 5],
+    pub rows: Vec<[String; 5]>,
+}
+
+/// Functions and allocations, those that were looked for; at most this many of each.
+pub(super) fn places(record: &BenchRecord) -> Vec<Places> {
+    const MOST: usize = 15;
+    let functions = record.functions.iter().map(|one| {
+        let [own, total] = [one.own, one.total].map(units::percent);
+        [
+            own,
+            total,
+            String::new(),
+            one.function.clone(),
+            one.file.clone(),
+        ]
+    });
+    let allocations = record.allocations.iter().map(|one| {
+        let [bytes, kept] = [one.bytes, one.kept_bytes].map(units::bytes);
+        let often = units::digits(one.allocations);
+        [bytes, often, kept, one.function.clone(), one.place.clone()]
+    });
+    let places = [
+        Places {
+            headings: ["self", "total", "", "where processor time went", ""],
+            rows: functions.take(MOST).collect(),
+        },
+        Places {
+            headings: ["allocated", "times", "kept", "where memory came from", ""],
+            rows: allocations.take(MOST).collect(),
+        },
+    ];
+    places
+        .into_iter()
+        .filter(|places| !places.rows.is_empty())
+        .collect()
+}
+
 /// What was measured, where, for how long.
 pub(super) fn subject(record: &BenchRecord) -> String {
     let mut parts = Vec::new();

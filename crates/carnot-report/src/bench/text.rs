@@ -20,6 +20,7 @@ const COLUMNS: [Column; 7] = [
     (Right, 8),
 ];
 const LOSS_COLUMNS: [Column; 3] = [(Left, 30), (Right, 13), (Right, 8)];
+const PLACE_COLUMNS: [Column; 5] = [(Right, 10), (Right, 8), (Right, 10), (Left, 56), (Left, 56)];
 const BAR: usize = 20;
 
 /// The report, each line ended.
@@ -65,6 +66,13 @@ pub fn render(record: &BenchRecord, colour: Colour) -> String {
         let share = units::percent(loss.share);
         let line = row(&LOSS_COLUMNS, &[&loss.name, &loss.time, &share]);
         lines.push(format!("{line}  {}", bar(loss.share / most, BAR)));
+    }
+    for places in rows::places(record) {
+        lines.push(String::new());
+        lines.push(colour.dim(&row(&PLACE_COLUMNS, &places.headings)));
+        let cells =
+            |cells: &[String; 5]| row(&PLACE_COLUMNS, &cells.each_ref().map(String::as_str));
+        lines.extend(places.rows.iter().map(cells));
     }
     for warning in &record.warnings {
         lines.push(format!("\nwarning: {warning}"));

@@ -9,7 +9,9 @@ use std::{
 };
 
 use carnot_analyze::Analysis;
-use carnot_record::{BenchRecord, Better, LossSamples, Metric, Series, Trace};
+use carnot_record::{
+    AllocationSite, BenchRecord, Better, FunctionShare, LossSamples, Metric, Series, Trace,
+};
 use carnot_report::text::Colour;
 use carnot_report::{bench, html, units};
 
@@ -187,6 +189,19 @@ fn the_page_of_benchmarks_shows_their_medians_and_losses() {
             y: "tokens a second, tokens/s".to_owned(),
             points: vec![[1.0, 10.0], [2.0, 18.0]],
         }],
+        functions: vec![FunctionShare {
+            function: "engine::<step>".to_owned(),
+            file: "engine/src/lib.rs".to_owned(),
+            own: 0.25,
+            total: 0.75,
+        }],
+        allocations: vec![AllocationSite {
+            function: "engine::step".to_owned(),
+            place: "engine/src/lib.rs:12".to_owned(),
+            allocations: 7.0,
+            bytes: 1e6,
+            kept_bytes: 0.0,
+        }],
         void: Some("the client was the limit".to_owned()),
         ..BenchRecord::default()
     };
@@ -208,11 +223,13 @@ fn the_page_of_benchmarks_shows_their_medians_and_losses() {
         "the medians of the losses: {dom}"
     );
     assert!(dom.contains("kernel/&lt;b&gt;matmul"), "a name is text");
+    assert!(dom.contains("engine::&lt;step&gt;") && dom.contains("25.0 %"));
+    assert!(dom.contains("engine/src/lib.rs:12") && dom.contains("1.00 MB"));
     assert!(dom.contains("Void: the client was the limit"));
     assert!(dom.contains("aria-label=\"Throughput\""));
     let text = bench::text::render(&record, Colour::Never);
     assert!(
-        text.contains("300 ms") && text.contains("10 %"),
+        text.contains("300 ms") && text.contains("10 %") && text.contains("engine/src/lib.rs:12"),
         "as in the terminal: {text}"
     );
 }

@@ -1,6 +1,7 @@
 //! `carnot bench concurrent`: the same request of one client, of two, of four…, and the law that their throughput follows.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -11,14 +12,16 @@ use carnot_llm::scheduler::Policy;
 use carnot_llm::{CacheSize, EngineOptions, LlmEngine};
 use carnot_probe::{Cost, Kind, span};
 use carnot_record::{BenchRecord, Better, MachineProfile, Metric, Series};
+use carnot_sampling::cpu::{RATE, Sampler};
 
+use super::cpu;
 use super::inference::conditions;
 use super::results::{self, Beginning};
 use crate::capture::trace_of;
 use crate::cli::{ConcurrentArguments, WorkloadArguments};
 use crate::printer::{Printer, Unit};
 use crate::workload::Workload;
-use crate::{cores, interrupt, machine, model_source};
+use crate::{cores, interrupt, machine, model_source, stacks};
 
 /// Points of the curve of the law.
 const CURVE: usize = 60;
@@ -41,6 +44,14 @@ fn measure(arguments: &ConcurrentArguments, printer: &Printer) -> anyhow::Result
         bar.inc((clients * arguments.requests) as u64);
     }
     bar.finish_and_clear();
+    if let Some(folder) = arguments
+        .result
+        .output
+        .as_deref()
+        .filter(|_| arguments.stacks.profile)
+    {
+        bench.profile(arguments, folder)?;
+    }
     let mut record = BenchRecord {
         model: Some(bench.run.model.clone()),
         conditions: conditions(&arguments.workload, bench.request.prompt.len()),
@@ -107,6 +118,16 @@ impl Bench {
             machine,
             cost,
         })
+    }
+
+    /// The most clients once more, with their stacks.
+    fn profile(&mut self, arguments: &ConcurrentArguments, folder: &Path) -> anyhow::Result<()> {
+        let clients = arguments.clients.iter().max().copied().unwrap_or(1);
+        carnot_probe::disable();
+        let sampler = Sampler::start(RATE)?;
+        self.level(clients, arguments.requests)?;
+        let profile = cpu::profile_of(&sampler.stop(), "concurrent");
+        stacks::write(&profile, folder, "concurrent")
     }
 
     /// So many clients, each of which asks again when it is answered, `each` times.

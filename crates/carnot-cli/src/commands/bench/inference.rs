@@ -1,15 +1,21 @@
 //! `carnot bench inference`: one request again and again, each accounted for from the floor up.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use carnot_analyze::{Analysis, RunInfo, analyze};
 use carnot_engine::{TextEngine, TextRequest};
 use carnot_llm::LlmEngine;
 use carnot_probe::Cost;
 use carnot_record::{BenchRecord, Better, LossSamples, MachineProfile, Metric};
+use carnot_report::Form;
+use carnot_sampling::heap::{self, Heap};
 
+use super::cpu;
 use super::results::{self, Beginning};
 use crate::capture::trace_of;
 use crate::cli::{InferenceArguments, WorkloadArguments};
@@ -17,22 +23,31 @@ use crate::generation::generate;
 use crate::model_source::{self, Loaded};
 use crate::printer::{Printer, Unit};
 use crate::workload::Workload;
-use crate::{cores, interrupt, machine, memory};
+use crate::{cores, interrupt, machine, memory, stacks};
 
 /// A model is steady when the times of this many requests in a row lie within [`STEADY`] of each other.
 const WINDOW: usize = 3;
 const STEADY: f64 = 1.10;
 /// It is taken as it is after this many.
 const MOST_WARMUPS: usize = 10;
+/// For so long stacks are looked at.
+const WATCHED: Duration = Duration::from_secs(3);
+/// The file of the trace.
+const TRACE: &str = "inference.trace.json";
 
 pub fn execute(arguments: &InferenceArguments, printer: &Printer) -> anyhow::Result<ExitCode> {
     let InferenceArguments {
         workload,
         iterations,
         warmup,
+        stacks,
         result,
     } = arguments;
-    let record = measure(workload, Effort::Requests(*iterations), *warmup, printer)?;
+    let effort = Effort::Requests(*iterations);
+    let (record, mut bench) = measured(workload, effort, *warmup, printer)?;
+    if let Some(folder) = result.output.as_deref().filter(|_| stacks.profile) {
+        bench.profile(folder)?;
+    }
     results::give(&record, result, printer)
 }
 
@@ -52,6 +67,15 @@ pub fn measure(
     warmup: Option<usize>,
     printer: &Printer,
 ) -> anyhow::Result<BenchRecord> {
+    Ok(measured(workload, effort, warmup, printer)?.0)
+}
+
+fn measured(
+    workload: &WorkloadArguments,
+    effort: Effort,
+    warmup: Option<usize>,
+    printer: &Printer,
+) -> anyhow::Result<(BenchRecord, Bench)> {
     let beginning = Beginning::of("inference");
     let mut bench = Bench::new(workload, printer)?;
     let is_unsteady = bench.warm_up(warmup)?;
@@ -76,11 +100,12 @@ pub fn measure(
         ));
     }
     record.metrics = metrics(&repetitions, requests, load_s);
-    Ok(record)
+    record.allocations = stacks::sites(&bench.allocations()?);
+    Ok((record, bench))
 }
 
 /// What the losses of each repetition sum to is its wall time.
-fn losses(repetitions: &[Repetition]) -> Vec<LossSamples> {
+pub fn losses(repetitions: &[Repetition]) -> Vec<LossSamples> {
     let mut all: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for (index, one) in repetitions.iter().enumerate() {
         let summary = one.analysis.summary();
@@ -190,26 +215,26 @@ pub fn conditions(workload: &WorkloadArguments, prompt_tokens: usize) -> BTreeMa
 }
 
 /// A loaded model that is asked the same again and again.
-struct Bench {
-    engine: LlmEngine,
-    request: TextRequest,
+pub struct Bench {
+    pub engine: LlmEngine,
+    pub request: TextRequest,
     machine: MachineProfile,
     run: RunInfo,
     cost: Cost,
     load_s: f64,
-    warnings: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
 /// One request, accounted for.
-struct Repetition {
+pub struct Repetition {
     seconds: f64,
     /// Seconds from token to token.
     gaps: Vec<f64>,
-    analysis: Analysis,
+    pub analysis: Analysis,
 }
 
 impl Bench {
-    fn new(arguments: &WorkloadArguments, printer: &Printer) -> anyhow::Result<Self> {
+    pub fn new(arguments: &WorkloadArguments, printer: &Printer) -> anyhow::Result<Self> {
         let threads = arguments.model.compute.threads;
         let threads = threads.map_or_else(cores::usable, usize::from);
         let machine = machine::profile(threads, false, printer);
@@ -240,7 +265,7 @@ impl Bench {
     }
 
     /// Runs `wanted` requests, or until they are steady; whether they never were.
-    fn warm_up(&mut self, wanted: Option<usize>) -> anyhow::Result<bool> {
+    pub fn warm_up(&mut self, wanted: Option<usize>) -> anyhow::Result<bool> {
         let mut times: Vec<f64> = Vec::new();
         for _ in 0..wanted.unwrap_or(MOST_WARMUPS) {
             times.push(self.repeat()?.seconds);
@@ -270,7 +295,32 @@ impl Bench {
         Ok(repetitions)
     }
 
-    fn repeat(&mut self) -> anyhow::Result<Repetition> {
+    /// One request more, whose allocations are tracked.
+    fn allocations(&mut self) -> anyhow::Result<Heap> {
+        carnot_probe::disable();
+        heap::track();
+        let generated = generate(&mut self.engine, self.request.clone(), |_| Ok(()));
+        let heap = heap::stop();
+        carnot_probe::enable();
+        generated?;
+        Ok(heap)
+    }
+
+    /// The trace of a request, and the stacks of others.
+    fn profile(&mut self, folder: &Path) -> anyhow::Result<()> {
+        drop(carnot_probe::drain());
+        generate(&mut self.engine, self.request.clone(), |_| Ok(()))?;
+        let trace = trace_of(&carnot_probe::drain(), &self.cost);
+        carnot_probe::disable();
+        let profile = cpu::watch(&mut self.engine, &self.request, WATCHED, "inference")?;
+        stacks::write(&profile, folder, "inference")?;
+        let analysis = analyze(&trace, &self.machine, &self.run);
+        let path = folder.join(TRACE);
+        fs::write(&path, Form::Trace.render(&analysis, &trace))
+            .with_context(|| format!("writing {}", path.display()))
+    }
+
+    pub fn repeat(&mut self) -> anyhow::Result<Repetition> {
         let begin = Instant::now();
         let mut tokens = Vec::with_capacity(self.request.max_tokens);
         generate(&mut self.engine, self.request.clone(), |_| {

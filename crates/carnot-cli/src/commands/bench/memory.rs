@@ -7,6 +7,7 @@ use std::time::Instant;
 use carnot_analyze::{MachineProfile, RunInfo, analyze};
 use carnot_engine::TextEngine;
 use carnot_record::{BenchRecord, Better, Metric, Series};
+use carnot_sampling::heap::{self, Heap};
 
 use super::inference::conditions;
 use super::resident::resident_bytes;
@@ -18,10 +19,16 @@ use crate::generation::generate;
 use crate::model_source::{self, Loaded};
 use crate::printer::{Printer, Unit};
 use crate::workload::Workload;
-use crate::{cores, interrupt, memory};
+use crate::{cores, interrupt, memory, stacks};
 
 pub fn execute(arguments: &MemoryArguments, printer: &Printer) -> anyhow::Result<ExitCode> {
-    results::give(&measure(arguments, printer)?, &arguments.result, printer)
+    let (record, heap) = measure(arguments, printer)?;
+    let folder = arguments.result.output.as_deref();
+    if let Some(folder) = folder.filter(|_| arguments.stacks.profile) {
+        let title = "carnot bench memory · bytes that a request allocates, by call path".to_owned();
+        stacks::write(&stacks::of_allocations(&heap, title), folder, "memory")?;
+    }
+    results::give(&record, &arguments.result, printer)
 }
 
 /// Bytes, as they were observed.
@@ -34,11 +41,16 @@ struct Observed {
     owners: BTreeMap<String, u64>,
     peak: f64,
     load_s: f64,
+    /// What the allocator had of the system and nobody held, after the last request.
+    free: Option<f64>,
+    /// Of one request more.
+    heap: Heap,
     /// Of a request, prompt and answer.
     tokens: usize,
 }
 
-fn measure(arguments: &MemoryArguments, printer: &Printer) -> anyhow::Result<BenchRecord> {
+/// The record, and the allocations of a request.
+fn measure(arguments: &MemoryArguments, printer: &Printer) -> anyhow::Result<(BenchRecord, Heap)> {
     let beginning = Beginning::of("memory");
     let WorkloadArguments { model, .. } = &arguments.workload;
     interrupt::listen();
@@ -59,6 +71,8 @@ fn measure(arguments: &MemoryArguments, printer: &Printer) -> anyhow::Result<Ben
         owners: BTreeMap::new(),
         peak: 0.0,
         load_s: begin.elapsed().as_secs_f64(),
+        free: None,
+        heap: Heap::default(),
         tokens: request.prompt.len() + request.max_tokens,
     };
     let bar = printer.progress("requests", Unit::Steps);
@@ -76,6 +90,12 @@ fn measure(arguments: &MemoryArguments, printer: &Printer) -> anyhow::Result<Ben
         bar.inc(1);
     }
     bar.finish_and_clear();
+    observed.free = heap::free_bytes().map(|bytes| bytes as f64);
+    carnot_probe::disable();
+    heap::track();
+    let generated = generate(&mut engine, request.clone(), |_| Ok(()));
+    observed.heap = heap::stop();
+    generated?;
     observed.peak = memory::peak_bytes().map_or(0.0, |bytes| bytes as f64);
     let threads = model
         .compute
@@ -91,7 +111,8 @@ fn measure(arguments: &MemoryArguments, printer: &Printer) -> anyhow::Result<Ben
     let requests = ("requests".to_owned(), arguments.requests.to_string());
     record.conditions.extend([requests]);
     observed.tell(&mut record);
-    Ok(record)
+    record.allocations = stacks::sites(&observed.heap);
+    Ok((record, observed.heap))
 }
 
 impl Observed {
@@ -116,6 +137,17 @@ impl Observed {
         // What nobody has told of: code, stacks, the heap, pages that are kept for later.
         let beyond = vec![(self.peak - live).max(0.0)];
         record.metrics.push(bytes("resident_beyond_live", beyond));
+        let one = |name: &str, unit: &str, value: f64| {
+            Metric::repeated(name, unit, Better::Lower, vec![value])
+        };
+        record
+            .metrics
+            .extend(self.free.map(|free| one("fragmentation", "bytes", free)));
+        record.metrics.extend([
+            one("allocations_of_a_request", "", self.heap.allocations as f64),
+            one("allocated_by_a_request", "bytes", self.heap.bytes as f64),
+            one("kept_by_a_request", "bytes", self.heap.live_bytes as f64),
+        ]);
         let score_metric =
             Metric::repeated("efficiency_score", "share", Better::Higher, vec![score]);
         record.metrics.push(score_metric);
@@ -144,5 +176,17 @@ impl Observed {
             y: "resident, bytes".to_owned(),
             points: points.collect(),
         }];
+        let sizes = (0..)
+            .zip(&self.heap.classes)
+            .filter(|(_, (count, _))| *count > 0);
+        record.series.push(Series {
+            plot: "Allocations of a request".to_owned(),
+            name: "up to this size".to_owned(),
+            x: "size, bytes".to_owned(),
+            y: "allocations, ".to_owned(),
+            points: sizes
+                .map(|(class, (count, _))| [f64::from(class).exp2(), *count as f64])
+                .collect(),
+        });
     }
 }

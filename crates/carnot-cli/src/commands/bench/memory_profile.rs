@@ -9,15 +9,16 @@ use std::time::{Duration, Instant};
 
 use carnot_engine::{TextEngine, TextRequest};
 use carnot_llm::{CacheSize, EngineOptions, LlmEngine};
-use carnot_record::{BenchRecord, Better, Metric, Record, Series};
+use carnot_record::{AllocationSite, BenchRecord, Better, Metric, Record, Series};
 use carnot_report::units;
+use carnot_sampling::heap::{self, Heap};
 
 use super::resident::{Kinds, kinds, resident_bytes};
 use super::stamp;
 use crate::cli::{Format, MemoryProfileArguments};
 use crate::generation::generate;
 use crate::printer::{Printer, Unit};
-use crate::{interrupt, model_source};
+use crate::{interrupt, model_source, stacks};
 use verdict::Verdict;
 
 /// Nobody knows whether memory goes on rising.
@@ -26,6 +27,8 @@ const PROMPT: &str = "def read_lines(path):\n";
 /// What is shown beside the trend: growth of each cycle, and of one, that a simpler rule would mind.
 const EACH_BYTES: f64 = 1e6;
 const ONE_BYTES: f64 = 10e6;
+/// Places of allocations that are printed.
+const SITES: usize = 5;
 /// Peaks that are worth a word.
 const BANDS: [(f64, &str); 2] = [
     (500e6, "large: above 500 MB"),
@@ -70,6 +73,14 @@ pub fn execute(arguments: &MemoryProfileArguments, printer: &Printer) -> anyhow:
         bar.inc(1);
     }
     bar.finish_and_clear();
+    if arguments.track && !interrupt::asked() {
+        // After the others: what is made once and kept is there by now.
+        heap::track();
+        let tracked = cycle(arguments, &options, &mut record);
+        let heap = heap::stop();
+        tracked?;
+        record.allocations = kept(&heap);
+    }
     record.took_s = begin.elapsed().as_secs_f64();
     let unloaded: Vec<f64> = cycles.iter().map(|cycle| cycle.unloaded).collect();
     let verdict = Verdict::of(&unloaded);
@@ -88,6 +99,14 @@ pub fn execute(arguments: &MemoryProfileArguments, printer: &Printer) -> anyhow:
         Verdict::Leak(_) => ExitCode::FAILURE,
         Verdict::Settling(_) | Verdict::TooFew => ExitCode::from(INCONCLUSIVE),
     })
+}
+
+/// Places whose allocations outlived a cycle, the one that kept the most first.
+fn kept(heap: &Heap) -> Vec<AllocationSite> {
+    let mut sites = stacks::sites(heap);
+    sites.retain(|site| site.kept_bytes > 0.0);
+    sites.sort_by(|a, b| b.kept_bytes.total_cmp(&a.kept_bytes));
+    sites
 }
 
 /// Loads the model, lets it generate, and unloads it.
@@ -312,6 +331,15 @@ fn text(record: &BenchRecord, cycles: &[Cycle], verdict: Verdict) -> String {
             out,
             "                   {above} than {} a cycle",
             units::bytes(EACH_BYTES)
+        );
+    }
+    for site in record.allocations.iter().take(SITES) {
+        let _ = writeln!(
+            out,
+            "kept by one more   {:>10}   {} {}",
+            units::bytes(site.kept_bytes),
+            site.function,
+            site.place
         );
     }
     let words = match verdict {

@@ -27,6 +27,7 @@ function drawSuite(record) {
   }
   for (const metric of record.metrics.filter(({ values }) => values.length >= 8).slice(0, 4)) plots.append(overTime(metric));
   if (plots.children.length > 0) section.append(element("h2", {}, ""), plots);
+  section.append(...placeTables(record));
   return section;
 }
 

@@ -60,3 +60,19 @@ function lossesSideBySide(records, names) {
   }
   return grid;
 }
+
+// Functions and places of allocations: three numbers, a name, where it stands.
+function placeTable(head, rows) {
+  const cells = (tag, texts) => texts.map((text, index) => element(tag, { class: index > 2 ? "text" : "" }, text));
+  const body = rows.slice(0, 15).map((row) => element("tr", {}, ...cells("td", row)));
+  return element("div", { class: "table" }, element("table", {}, element("thead", {}, element("tr", {}, ...cells("th", head))), element("tbody", {}, ...body)));
+}
+
+function placeTables(record) {
+  const tables = [];
+  const functions = record.functions.map((one) => [percent(one.own), percent(one.total), "", one.function, one.file]);
+  if (functions.length > 0) tables.push(placeTable(["self", "total", "", "where processor time went", ""], functions));
+  const allocations = record.allocations.map((one) => [bytes(one.bytes), digits(one.allocations), bytes(one.kept_bytes), one.function, one.place]);
+  if (allocations.length > 0) tables.push(placeTable(["allocated", "times", "kept", "where memory came from", ""], allocations));
+  return tables;
+}
