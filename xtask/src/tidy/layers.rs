@@ -4,7 +4,7 @@ use super::Finding;
 use crate::workspace::Package;
 
 /// A crate and those of ours that it may depend on, lower layers first. The rows of crates that are planned keep their place.
-const LAYERS: [(&str, &[&str]); 18] = [
+const LAYERS: [(&str, &[&str]); 19] = [
     ("carnot-probe", &[]),
     ("carnot-record", &[]),
     ("carnot-statistics", &[]),

@@ -298,5 +298,5 @@ fn a_profile_of_requests_is_kept_beside_their_record() {
             .exists()
     );
     let nowhere = carnot(&["bench", "inference", "--profile"]);
-    assert_eq!(nowhere.code, 2);
+    assert_eq!(nowhere.code, Some(2));
 }
