@@ -27,6 +27,7 @@ pub mod exposition;
 mod fetch;
 mod history;
 pub mod load;
+mod moved_sites;
 mod operations;
 mod paired_records;
 mod process;
@@ -47,6 +48,7 @@ pub use carnot_statistics::{
 pub use comparison::{Comparison, LOOKS, Verdict, compare};
 pub use fetch::{FetchError, Fetcher, Page};
 pub use history::{Entry, History, HistoryError, MetricSeries, Point};
+pub use moved_sites::{MovedSite, moved_sites};
 pub use operations::{MovedOperation, OperationTimes, moved_operations};
 pub use paired_records::{
     MeasuredPairs, PairedLoss, certain_growth, losses_in_pairs, metrics_in_pairs,

@@ -51,6 +51,7 @@ pub fn compare_profiles(
         })
     });
     RecordComparison {
+        sites: Vec::new(),
         title: title("profile", Some(&baseline.model)),
         rows: std::iter::once(wall).chain(phases).collect(),
         losses: moved(baseline, current),

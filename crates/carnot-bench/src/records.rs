@@ -12,6 +12,7 @@ use carnot_statistics::{
 };
 
 use crate::comparison::{Verdict, wanted};
+use crate::moved_sites::{MovedSite, moved_sites};
 use crate::operations::MovedOperation;
 
 /// The probability that anything is called different where nothing is, and that an interval misses.
@@ -28,6 +29,8 @@ pub struct RecordComparison {
     pub losses: Vec<MovedLoss>,
     /// Which operations took more or less, the largest movement first; none of benchmarks, which do not tell them apart.
     pub operations: Vec<MovedOperation>,
+    /// Who allocates more or less, the largest movement first; none where allocations were not tracked.
+    pub sites: Vec<MovedSite>,
     /// What makes this doubtful.
     pub warnings: Vec<String>,
 }
@@ -180,6 +183,7 @@ fn compared(baseline: &BenchRecord, current: &BenchRecord) -> RecordComparison {
         rows: rows.collect(),
         losses: moved(&baseline.losses, &current.losses),
         operations: Vec::new(),
+        sites: moved_sites(&baseline.allocations, &current.allocations),
         warnings: warnings(baseline, current),
     }
 }

@@ -88,7 +88,8 @@ pub struct Compute {
 thread_local! {
     /// One token's keys and values as half floats.
     static HALVES: RefCell<Vec<u16>> = RefCell::default();
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    /// What attention looks at, and where it keeps what it widened.
+    static SCRATCH: RefCell<(Vec<Query>, Scratch)> = RefCell::default();
     /// One row of activations on its way into a tile.
     static ROW: RefCell<Vec<f32>> = RefCell::default();
 }
@@ -436,8 +437,8 @@ impl Compute {
             let (targets, sums) = (Scattered::new(out), Scattered::new(&mut sums));
             let states = Scattered::new(&mut states);
             self.pool.each(tasks.len(), |next| {
-                SCRATCH.with_borrow_mut(|scratch| {
-                    let mut queries = Vec::with_capacity(QUERY_ROWS);
+                SCRATCH.with_borrow_mut(|(queries, scratch)| {
+                    queries.clear();
                     let task = &tasks[next];
                     let span = &spans[task.span];
                     queries.extend((task.first..task.last).map(|index| {
@@ -466,7 +467,7 @@ impl Compute {
                     let blocks: Blocks<'_> = cache.blocks(shape, task.kv_head, span.table);
                     // SAFETY: pointers come from checked slices; `check_spans` saw that the table covers the positions.
                     unsafe {
-                        (self.table.attend)(&queries, &blocks, self.tuning.attention_rows, scratch);
+                        (self.table.attend)(queries, &blocks, self.tuning.attention_rows, scratch);
                     }
                 });
             });

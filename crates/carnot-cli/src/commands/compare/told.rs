@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use carnot_bench::{
-    MovedLoss, MovedOperation, OperationTimes, RecordComparison, Row, Shift, Verdict,
+    MovedLoss, MovedOperation, MovedSite, OperationTimes, RecordComparison, Row, Shift, Verdict,
 };
 use carnot_report::columns::Columns;
 use carnot_report::units;
@@ -19,6 +19,7 @@ pub struct Told {
     pub metrics: Columns,
     pub losses: Columns,
     pub operations: Columns,
+    pub sites: Columns,
 }
 
 impl Told {
@@ -63,14 +64,35 @@ impl Told {
             metrics,
             losses,
             operations: operations(&comparison.operations),
+            sites: sites(&comparison.sites, ["baseline:", "current:"]),
         }
     }
 
     /// Those that have rows.
     fn tables(&self) -> impl Iterator<Item = &Columns> {
-        let all = [&self.metrics, &self.losses, &self.operations];
+        let all = [&self.metrics, &self.losses, &self.operations, &self.sites];
         all.into_iter().filter(|table| !table.is_empty())
     }
+}
+
+/// Who allocates more or less, under the headings of the two sides.
+pub fn sites(moved: &[MovedSite], [was, is]: [&'static str; 2]) -> Columns {
+    let mut rows = Columns::new(&["who allocates", was, is, "change:", "of all:"]);
+    for site in moved.iter().take(MOST_MOVED) {
+        let told = |(count, bytes): (f64, f64)| {
+            format!("{} in {}", units::bytes(bytes), units::digits(count))
+        };
+        let more = site.current.1 - site.baseline.1;
+        let sign = if more < 0.0 { "-" } else { "+" };
+        rows.push([
+            site.site.clone(),
+            told(site.baseline),
+            told(site.current),
+            format!("{sign}{}", units::bytes(more.abs())),
+            signed(site.share),
+        ]);
+    }
+    rows
 }
 
 fn operations(moved: &[MovedOperation]) -> Columns {
@@ -162,6 +184,7 @@ pub fn document(comparisons: &[RecordComparison], threshold: f64) -> Value {
             "metrics": comparison.rows.iter().map(metric).collect::<Vec<_>>(),
             "losses": comparison.losses.iter().map(loss).collect::<Vec<_>>(),
             "operations": comparison.operations.iter().map(operation).collect::<Vec<_>>(),
+            "allocations": comparison.sites.iter().map(site).collect::<Vec<_>>(),
             "warnings": comparison.warnings,
         })
     });
@@ -210,6 +233,16 @@ fn operation(operation: &MovedOperation) -> Value {
         "baseline": operation.baseline.map(times),
         "current": operation.current.map(times),
         "share": operation.share,
+    })
+}
+
+pub fn site(site: &MovedSite) -> Value {
+    let of = |(allocations, bytes): (f64, f64)| json!({"allocations": allocations, "bytes": bytes});
+    json!({
+        "site": site.site,
+        "baseline": of(site.baseline),
+        "current": of(site.current),
+        "share": site.share,
     })
 }
 

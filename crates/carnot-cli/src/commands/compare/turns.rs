@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use carnot_bench::{
-    Comparison, LOOKS, MeasuredPairs, PairedLoss, Run, Verdict, certain_growth, losses_in_pairs,
-    median, metrics_in_pairs, run, run_with_output,
+    Comparison, LOOKS, MeasuredPairs, MovedSite, PairedLoss, Run, Verdict, certain_growth,
+    losses_in_pairs, median, metrics_in_pairs, moved_sites, run, run_with_output,
 };
 use carnot_record::{BenchRecord, Better};
 use carnot_report::columns::{Columns, escaped, plain};
@@ -50,6 +50,8 @@ struct Look {
     losses: Vec<PairedLoss>,
     /// The one that certainly grew, whatever the whole says.
     certain: Option<PairedLoss>,
+    /// Who allocates more or less, of the first pair.
+    sites: Vec<MovedSite>,
 }
 
 /// A name, a unit, and the value.
@@ -185,7 +187,11 @@ impl Look {
         } else {
             error / 2.0
         };
+        let sites = records
+            .first()
+            .map(|(a, b)| moved_sites(&a.allocations, &b.allocations));
         Self {
+            sites: sites.unwrap_or_default(),
             compared: MeasuredPairs::compared_beside(&measured, relevant, error),
             certain: certain_growth(&records, relevant, error),
             losses,
@@ -276,6 +282,9 @@ fn tables(look: &Look) -> Vec<Columns> {
             ]);
         }
         tables.push(rows);
+    }
+    if !look.sites.is_empty() {
+        tables.push(told::sites(&look.sites, ["a:", "b:"]));
     }
     tables
 }
@@ -378,6 +387,7 @@ fn document(commands: &Commands, look: &Look) -> Value {
         "threshold_percent": commands.threshold,
         "measures": measures.collect::<Vec<_>>(),
         "losses": losses.collect::<Vec<_>>(),
+        "allocations": look.sites.iter().map(told::site).collect::<Vec<_>>(),
         "verdict": look.verdict().map(word),
         "certain_loss": look.certain.as_ref().map(|loss| &loss.name),
     })
