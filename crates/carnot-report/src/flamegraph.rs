@@ -37,6 +37,8 @@ fn title(analysis: &Analysis) -> String {
 /// A box, as wide as its total.
 pub(crate) struct Node<'a> {
     pub name: &'a str,
+    /// What stands in the box where the name does not fit.
+    pub short: &'a str,
     /// What colours it: see the style sheet.
     pub class: &'static str,
     /// Index of the node above, which comes before it.
@@ -51,6 +53,7 @@ fn node(node: &CallNode) -> Node<'_> {
     let name = shown(&node.name);
     Node {
         name,
+        short: name,
         class: node.kind.map_or("thread", carnot_record::SpanKind::name),
         parent: node.parent,
         depth: node.depth,
@@ -134,7 +137,11 @@ fn drawn(one: &Box, node: &Node) -> String {
     let y = TOP + f64::from(node.depth) * ROW;
     let fits = ((one.width - 6.0) / CHARACTER).max(0.0) as usize;
     let label = if fits >= 3 {
-        crate::table::cut(node.name, fits)
+        let fitting = [node.name, node.short];
+        let fitting = fitting
+            .into_iter()
+            .find(|name| name.chars().count() <= fits);
+        crate::table::cut(fitting.unwrap_or(node.short), fits)
     } else {
         String::new()
     };

@@ -128,6 +128,7 @@ impl StackProfile {
             .iter()
             .map(|node| Node {
                 name: shown(node.name),
+                short: end(shown(node.name)),
                 class: class(node),
                 parent: node.parent,
                 depth: node.depth,
@@ -271,6 +272,16 @@ impl StackProfile {
     }
 }
 
+/// The last two parts of a path, such as `Pool::divide`, or the last of a trait's method: those before them stand under the pointer.
+fn end(name: &str) -> &str {
+    if name.starts_with('<') {
+        return name.rsplit("::").next().unwrap_or(name);
+    }
+    let path = name.split('<').next().unwrap_or(name);
+    let parted = path.rmatch_indices("::").nth(1);
+    &name[parted.map_or(0, |(at, parting)| at + parting.len())..]
+}
+
 /// All stacks that begin alike.
 struct TreeNode<'a> {
     name: &'a str,
@@ -294,5 +305,21 @@ fn class(node: &TreeNode) -> &'static str {
         Some(_) if is_of(&["carnot_kernels"]) => "operation",
         Some(_) if is_of(&["carnot"]) => "engine",
         Some(_) => "phase",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::end;
+
+    #[test]
+    fn the_end_of_a_path_keeps_what_it_is_generic_over() {
+        assert_eq!(end("carnot_kernels::pool::Pool::divide"), "Pool::divide");
+        assert_eq!(
+            end("carnot_kernels::matmul::tile<a::b::C>"),
+            "matmul::tile<a::b::C>"
+        );
+        assert_eq!(end("<a::B as c::D>::step"), "step");
+        assert_eq!(end("syscall"), "syscall");
     }
 }
