@@ -17,6 +17,8 @@ use crate::traces::{Answered, Origin, Traces};
 
 /// How long the thread waits for a command while sequences are paused.
 const PATIENCE: Duration = Duration::from_millis(10);
+/// How long it waits while there is nothing at all: what it says of its idle time is no older.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// A request that the engine has.
 struct Live {
@@ -195,11 +197,10 @@ impl Turns {
     #[expect(clippy::option_option, reason = "the end, nothing, or a command")]
     fn next(&self, commands: &Receiver<Command>) -> Option<Option<Command>> {
         let is_idle = self.live.is_empty() && self.engine.is_idle();
-        if is_idle && self.leaving.is_empty() {
-            return commands.recv().ok().map(Some);
-        }
         if is_idle || self.did_nothing {
-            return match commands.recv_timeout(PATIENCE) {
+            let has_nothing = is_idle && self.leaving.is_empty();
+            let patience = if has_nothing { IDLE } else { PATIENCE };
+            return match commands.recv_timeout(patience) {
                 Ok(command) => Some(Some(command)),
                 Err(RecvTimeoutError::Timeout) => Some(None),
                 Err(RecvTimeoutError::Disconnected) => None,

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::thread;
+use std::time::Duration;
 
 use carnot_server::{CODES, ROUTES};
 use serde_json::json;
@@ -83,19 +85,31 @@ fn metrics_count_what_happened() {
     has(r#"vllm:num_requests_running{model="scripted"} 0"#);
     has(r#"vllm:generation_tokens_total{model="scripted"} 15"#);
     has("# EOF");
-    let thread = |activity: &str| {
-        let begin = format!(
-            r#"carnot_engine_thread_seconds_total{{model="scripted",activity="{activity}"}} "#
-        );
-        let line = response
-            .body
-            .lines()
-            .find_map(|line| line.strip_prefix(&begin));
-        line.unwrap_or_else(|| panic!("{begin} in {}", response.body))
-            .parse::<f64>()
-            .unwrap()
-    };
+    let thread = |activity: &str| seconds_of(activity, &response.body);
     assert!(thread("idle") > 0.0 && thread("step") > 0.0 && thread("transport") > 0.0);
+}
+
+/// What the engine's thread says that it spent on something.
+fn seconds_of(activity: &str, metrics: &str) -> f64 {
+    let begin =
+        format!(r#"carnot_engine_thread_seconds_total{{model="scripted",activity="{activity}"}} "#);
+    let line = metrics.lines().find_map(|line| line.strip_prefix(&begin));
+    line.unwrap_or_else(|| panic!("{begin} in {metrics}"))
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn idle_time_passes_while_nobody_asks() {
+    let mut world = open_world(settings());
+    world.client.headers = "accept: application/openmetrics-text\r\n".to_owned();
+    let idle = || seconds_of("idle", &world.client.get("/metrics").body);
+    let before = idle();
+    let rises = (0..600).any(|_| {
+        thread::sleep(Duration::from_millis(100));
+        idle() > before
+    });
+    assert!(rises, "{before} s, still");
 }
 
 #[test]
