@@ -16,7 +16,7 @@
 //! }
 //! # drop(sum);
 //! # }
-//! # Ok::<(), cpu::CannotSample>(())
+//! # Ok::<(), carnot_sampling::cpu::CannotSample>(())
 //! ```
 
 #![expect(
