@@ -23,6 +23,8 @@ use super::results::{self, Beginning};
 use crate::cli::{Format, ServeLoadArguments, ViewArgument};
 use crate::printer::{Printer, Unit};
 
+/// A rate is tried so often before the client is taken to be the limit.
+const TRIES: usize = 3;
 /// What holds and what does not are this close together when a search ends.
 const PRECISION: f64 = 0.05;
 
@@ -69,9 +71,11 @@ impl Level {
 
 pub fn execute(arguments: &ServeLoadArguments, printer: &Printer) -> anyhow::Result<ExitCode> {
     let beginning = Beginning::of("serve");
+    let mut repeated = 0;
     let (levels, search) = if arguments.arrivals.search {
-        let (levels, search) = search(arguments, printer)?;
-        (levels, Some(search))
+        let found = search(arguments, printer)?;
+        repeated = found.repeated;
+        (found.levels, Some(found.search))
     } else if let Some(path) = &arguments.from {
         (vec![from(path, arguments)?], None)
     } else {
@@ -100,7 +104,13 @@ pub fn execute(arguments: &ServeLoadArguments, printer: &Printer) -> anyhow::Res
     if let Some(whose) = arguments.view {
         return viewed(&levels, whose, printer);
     }
-    let record = record::of(&levels, search.as_ref(), arguments, &beginning);
+    let mut record = record::of(&levels, search.as_ref(), arguments, &beginning);
+    if repeated > 0 {
+        let warning = format!(
+            "{repeated} times a rate was tried once more, since the client had been the limit"
+        );
+        record.warnings.push(warning);
+    }
     print(&record, &levels, search.as_ref(), arguments, printer)
 }
 
@@ -180,11 +190,16 @@ fn from(path: &Path, arguments: &ServeLoadArguments) -> anyhow::Result<Level> {
     })
 }
 
+/// What a search found.
+struct Searched {
+    levels: Vec<Level>,
+    search: Search,
+    /// Rates that were tried once more, since the client had been the limit.
+    repeated: usize,
+}
+
 /// Rate after rate until the highest that holds is known.
-fn search(
-    arguments: &ServeLoadArguments,
-    printer: &Printer,
-) -> anyhow::Result<(Vec<Level>, Search)> {
+fn search(arguments: &ServeLoadArguments, printer: &Printer) -> anyhow::Result<Searched> {
     anyhow::ensure!(
         has_objectives(arguments),
         "--search: expected an objective to hold, such as --slo-first-ms 500"
@@ -193,22 +208,33 @@ fn search(
         arguments.arrivals.rate.first().copied().unwrap_or(1.0),
         PRECISION,
     );
-    let mut levels = Vec::new();
+    let (mut levels, mut repeated, mut voids) = (Vec::new(), 0, 0);
     while let Some(rate) = search.next() {
-        let load = plan::load(arguments, plan::at(rate, arguments), levels.len() as u64)?;
+        let seed = (levels.len() + repeated) as u64;
+        let load = plan::load(arguments, plan::at(rate, arguments), seed)?;
         let level = run(load, arguments, printer)?;
         let holds = level.holds(arguments);
         if arguments.result.format == Format::Text {
             printer.note(&text::tried(rate, &level, holds));
         }
         let is_void = level.figures.void.is_some();
+        voids = if is_void { voids + 1 } else { 0 };
+        if is_void && voids < TRIES {
+            // A machine that stood still for a moment may not do so again; a client that is too slow will be.
+            repeated += 1;
+            continue;
+        }
         levels.push(level);
         if is_void {
             break;
         }
         search.observe(rate, holds);
     }
-    Ok((levels, search))
+    Ok(Searched {
+        levels,
+        search,
+        repeated,
+    })
 }
 
 fn has_objectives(arguments: &ServeLoadArguments) -> bool {

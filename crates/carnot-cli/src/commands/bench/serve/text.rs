@@ -168,6 +168,7 @@ pub fn tried(rate: f64, level: &Level, holds: bool) -> String {
         .map_or_else(|| "–".to_owned(), |of| units::duration(1e9 * of.p99));
     let good = 100.0 * figures.good as f64 / figures.asked.max(1) as f64;
     let verdict = match (holds, level.is_saturated()) {
+        _ if figures.void.is_some() => "void: the client was the limit",
         (true, _) => "holds",
         (false, true) => "does not hold: waiting grows",
         (false, false) => "does not hold",
