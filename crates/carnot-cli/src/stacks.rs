@@ -5,11 +5,15 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
+use carnot_engine::TextRequest;
+use carnot_llm::LlmEngine;
 use carnot_record::{AllocationSite, FunctionShare};
 use carnot_report::stack_profile::{Function, Stack, StackProfile, Weight};
 use carnot_sampling::cpu::Samples;
-use carnot_sampling::heap::Heap;
+use carnot_sampling::heap::{self, Heap};
 use carnot_sampling::symbols::{Frame, Names};
+
+use crate::generation::generate;
 
 /// Places that a record keeps.
 const MOST: usize = 40;
@@ -17,6 +21,17 @@ const MOST: usize = 40;
 const HOTSPOTS: usize = 60;
 /// Its folder, beside the records.
 const FOLDER: &str = "flamegraphs";
+
+/// The allocations of a request, of which nothing else is recorded meanwhile.
+pub fn allocations(engine: &mut LlmEngine, request: &TextRequest) -> anyhow::Result<Heap> {
+    carnot_probe::disable();
+    heap::track();
+    let generated = generate(engine, request.clone(), |_| Ok(()));
+    let heap = heap::stop();
+    carnot_probe::enable();
+    generated?;
+    Ok(heap)
+}
 
 /// Where processor time went.
 pub fn of_processor(samples: &Samples, title: String) -> StackProfile {

@@ -37,19 +37,40 @@ fn profile(analysis: &Analysis, trace: &Trace) -> Message {
     for (key, value) in samples(analysis, trace) {
         profile.append(2, &sample(analysis, &mut names, &key, value));
     }
-    for (id, (name, file)) in functions(analysis, trace).into_iter().enumerate() {
-        let id = id as u64 + 1;
+    let comment = "carnot profile: each span's own time, by path";
+    let functions = functions(analysis, trace);
+    let functions = functions.iter().map(|(name, file)| (&**name, &**file));
+    finished(
+        profile,
+        names,
+        functions,
+        ("time", "nanoseconds"),
+        trace.duration_ns,
+        comment,
+    )
+}
+
+/// What follows the samples: for each function its one location, what is shown by default, and the names.
+pub(crate) fn finished<'a>(
+    mut profile: Message,
+    mut names: Names,
+    functions: impl Iterator<Item = (&'a str, &'a str)>,
+    (kind, unit): (&str, &str),
+    duration_ns: u64,
+    comment: &str,
+) -> Message {
+    for (id, (name, file)) in (1..).zip(functions) {
         let line = Message::new().number(1, id);
         profile.append(4, &Message::new().number(1, id).message(4, &line));
-        let (name, file) = (names.index(shown(&name)), names.index(&file));
+        let (name, file) = (names.index(shown(name)), names.index(file));
         let function = Message::new().number(1, id).number(2, name).number(3, name);
         profile.append(5, &function.number(4, file));
     }
-    let period = names.value_type("time", "nanoseconds");
-    let by_default = names.index("time");
-    let comment = names.index("carnot profile: each span's own time, by path");
+    let period = names.value_type(kind, unit);
+    let by_default = names.index(kind);
+    let comment = names.index(comment);
     let mut profile = profile
-        .number(10, trace.duration_ns)
+        .number(10, duration_ns)
         .message(11, &period)
         .number(12, 1)
         .number(13, comment)

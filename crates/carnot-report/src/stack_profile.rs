@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use crate::flamegraph::{self, Node};
-use crate::pprof::{Names, compressed};
+use crate::pprof::{Names, compressed, finished};
 use crate::protobuf::Message;
 use crate::stacks::shown;
 use crate::table::{
@@ -219,29 +219,18 @@ impl StackProfile {
                 .message(3, &Message::new().number(1, label).number(2, thread));
             profile.append(2, &sample);
         }
-        for (id, function) in (1..).zip(&self.functions) {
-            let line = Message::new().number(1, id);
-            profile.append(4, &Message::new().number(1, id).message(4, &line));
-            let (name, file) = (
-                names.index(shown(&function.name)),
-                names.index(&function.file),
-            );
-            let message = Message::new().number(1, id).number(2, name).number(3, name);
-            profile.append(5, &message.number(4, file));
-        }
-        let [_, (kind, unit)] = self.weight.types();
-        let period = names.value_type(kind, unit);
-        let (by_default, comment) = (names.index(kind), names.index(&self.title));
-        let mut profile = profile
-            .number(10, self.wall_ns)
-            .message(11, &period)
-            .number(12, 1)
-            .number(13, comment)
-            .number(14, by_default);
-        for name in &names.table {
-            profile = profile.text(6, name);
-        }
-        compressed(profile)
+        let [_, shown_first] = self.weight.types();
+        let functions = self.functions.iter();
+        let functions = functions.map(|function| (&*function.name, &*function.file));
+        let (wall_ns, title) = (self.wall_ns, &self.title);
+        compressed(finished(
+            profile,
+            names,
+            functions,
+            shown_first,
+            wall_ns,
+            title,
+        ))
     }
 
     /// The functions that have the most, as text: at most `count` of them.

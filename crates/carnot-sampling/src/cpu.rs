@@ -7,7 +7,7 @@
 //!
 //! | cost | |
 //! |---|---|
-//! | in the thread that is sampled | a signal and a copy of its stack, some 10 µs a sample |
+//! | in the thread that is sampled | a signal and a copy of its stack, for each sample |
 //! | in the sampler's thread | told as [`Samples::sampler_ns`] |
 //!
 //! Linux on x86-64; elsewhere [`Sampler::start`] says that it cannot.

@@ -1,7 +1,7 @@
 //! Where memory comes from: an allocator that counts, and that keeps the stack of each allocation while it is asked to.
 //!
-//! A program puts [`Counting`] in as its global allocator. Until [`track`] it costs a load and a branch; from then on a capture of the stack for each
-//! allocation, some microseconds: not for runs whose time matters. Tracking is exact, not sampled: what is live is what was allocated since then and not yet freed.
+//! A program puts [`Counting`] in as its global allocator. Until [`track`] it costs a load and a branch; from then on a walk of the stack for each
+//! allocation: not for runs whose time matters. Tracking is exact, not sampled: what is live is what was allocated since then and not yet freed.
 //!
 //! The memory below is the system's allocator.
 

@@ -27,7 +27,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Looks each address up once. It costs some 100 ms for the first of a binary with debug information, some µs for each more.
+    /// Looks each address up once. The first reads the binary's debug information, which takes most of the time and stays in memory.
     pub fn of<'a>(addresses: impl IntoIterator<Item = &'a u64>) -> Self {
         #[cfg(target_os = "linux")]
         let table = table::Table::of_this_program();

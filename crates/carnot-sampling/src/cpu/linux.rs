@@ -1,6 +1,7 @@
 //! The sampler's thread: who runs, what it used since its last sample, and where it is.
 
 use std::fs;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -43,18 +44,20 @@ impl Running {
     }
 
     pub fn stop(mut self) -> Samples {
-        self.join().unwrap_or_default()
+        let samples = self.join().expect("it is joined once");
+        samples.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
-    fn join(&mut self) -> Option<Samples> {
+    fn join(&mut self) -> Option<std::thread::Result<Samples>> {
         self.ends.store(true, Ordering::Release);
-        self.thread.take()?.join().ok()
+        Some(self.thread.take()?.join())
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.join();
+        // Who lets go of it wants no samples, and hears of no panic.
+        drop(self.join());
     }
 }
 

@@ -22,7 +22,7 @@ const CUT: f64 = 0.05;
 pub fn execute(arguments: &CpuArguments, printer: &Printer) -> anyhow::Result<ExitCode> {
     let beginning = Beginning::of("cpu");
     let mut bench = Bench::new(&arguments.workload, printer)?;
-    bench.warm_up(None)?;
+    let is_unsteady = bench.warm_up(None)?;
     carnot_probe::disable();
     let bar = printer.progress("requests", Unit::Steps);
     let sampler = Sampler::start(arguments.frequency)?;
@@ -50,6 +50,9 @@ pub fn execute(arguments: &CpuArguments, printer: &Printer) -> anyhow::Result<Ex
         warnings: bench.warnings.clone(),
         ..beginning.record()
     };
+    record
+        .warnings
+        .extend(is_unsteady.then(inference::unsteady));
     let frequency = ("frequency".to_owned(), arguments.frequency.to_string());
     record.conditions.extend([frequency]);
     let floor_s = repetition.analysis.total.floor_ns as f64 / 1e9;

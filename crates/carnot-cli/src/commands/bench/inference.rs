@@ -13,7 +13,6 @@ use carnot_llm::LlmEngine;
 use carnot_probe::Cost;
 use carnot_record::{BenchRecord, Better, LossSamples, MachineProfile, Metric};
 use carnot_report::Form;
-use carnot_sampling::heap::{self, Heap};
 
 use super::cpu;
 use super::results::{self, Beginning};
@@ -93,15 +92,18 @@ fn measured(
     if let Some(first) = repetitions.first() {
         record.machine = first.analysis.summary().machine;
     }
-    if is_unsteady {
-        record.warnings.push(format!(
-            "the last {WINDOW} of {MOST_WARMUPS} requests before were not within {:.0} % of each other: the machine is not steady",
-            100.0 * (STEADY - 1.0)
-        ));
-    }
+    record.warnings.extend(is_unsteady.then(unsteady));
     record.metrics = metrics(&repetitions, requests, load_s);
-    record.allocations = stacks::sites(&bench.allocations()?);
+    record.allocations = stacks::sites(&stacks::allocations(&mut bench.engine, &bench.request)?);
     Ok((record, bench))
+}
+
+/// What is said of a machine that never was steady.
+pub fn unsteady() -> String {
+    format!(
+        "the last {WINDOW} of {MOST_WARMUPS} requests before were not within {:.0} % of each other: the machine is not steady",
+        100.0 * (STEADY - 1.0)
+    )
 }
 
 /// What the losses of each repetition sum to is its wall time.
@@ -293,17 +295,6 @@ impl Bench {
         }
         bar.finish_and_clear();
         Ok(repetitions)
-    }
-
-    /// One request more, whose allocations are tracked.
-    fn allocations(&mut self) -> anyhow::Result<Heap> {
-        carnot_probe::disable();
-        heap::track();
-        let generated = generate(&mut self.engine, self.request.clone(), |_| Ok(()));
-        let heap = heap::stop();
-        carnot_probe::enable();
-        generated?;
-        Ok(heap)
     }
 
     /// The trace of a request, and the stacks of others.

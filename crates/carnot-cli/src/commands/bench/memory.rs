@@ -91,12 +91,9 @@ fn measure(arguments: &MemoryArguments, printer: &Printer) -> anyhow::Result<(Be
     }
     bar.finish_and_clear();
     observed.free = heap::free_bytes().map(|bytes| bytes as f64);
-    carnot_probe::disable();
-    heap::track();
-    let generated = generate(&mut engine, request.clone(), |_| Ok(()));
-    observed.heap = heap::stop();
-    generated?;
+    // Before allocations are tracked, which takes memory itself.
     observed.peak = memory::peak_bytes().map_or(0.0, |bytes| bytes as f64);
+    observed.heap = stacks::allocations(&mut engine, &request)?;
     let threads = model
         .compute
         .threads
