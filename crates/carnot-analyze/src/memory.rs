@@ -76,6 +76,7 @@ mod tests {
             time_ns,
             owner: owner.into(),
             bytes,
+            id: None,
         };
         let trace = Trace {
             memory: vec![

@@ -79,6 +79,9 @@ fn kind(kind: Kind) -> record::SpanKind {
         Kind::Wait => record::SpanKind::Wait,
         Kind::Engine => record::SpanKind::Engine,
         Kind::Stage => record::SpanKind::Stage,
+        Kind::Prompt => record::SpanKind::Prompt,
+        Kind::Chunk => record::SpanKind::Chunk,
+        Kind::Block => record::SpanKind::Block,
         _ => record::SpanKind::Other,
     }
 }
@@ -168,17 +171,20 @@ fn add_event(trace: &mut Trace, event: &RecordedEvent<'_>, origin: u64) {
             owner,
             time_ns,
             bytes,
+            id,
         } => {
             trace.memory.push(record::MemoryEvent {
                 time_ns: at(time_ns),
                 owner: owner.to_owned(),
                 bytes,
+                id: (id != 0).then_some(id),
             });
         }
         RecordedEvent::Cache {
             cache,
             time_ns,
             outcome,
+            key,
             bytes,
         } => {
             let outcome = match outcome {
@@ -191,22 +197,39 @@ fn add_event(trace: &mut Trace, event: &RecordedEvent<'_>, origin: u64) {
                 cache: cache.to_owned(),
                 outcome,
                 bytes,
+                key: (key != 0).then_some(key),
             });
         }
         RecordedEvent::Frame {
+            stream,
             time_ns,
-            index,
-            generate_ns,
-            encode_ns,
-            bytes,
-            ..
+            frame,
         } => {
             trace.frames.push(record::FrameEvent {
                 time_ns: at(time_ns),
-                index: u64::from(index),
-                generate_ns,
-                encode_ns,
-                bytes,
+                stream: stream.to_owned(),
+                index: frame.index.into(),
+                count: frame.count.into(),
+                dropped: 0,
+                generate_ns: frame.generate_ns,
+                encode_ns: frame.encode_ns,
+                send_ns: frame.send_ns,
+                bytes: frame.bytes,
+                occupancy: frame.occupancy.map(u64::from),
+                prompt: frame.prompt.map(u64::from),
+            });
+        }
+        RecordedEvent::DroppedFrames {
+            stream,
+            time_ns,
+            count,
+        } => {
+            trace.frames.push(record::FrameEvent {
+                time_ns: at(time_ns),
+                stream: stream.to_owned(),
+                count: 0,
+                dropped: count.into(),
+                ..record::FrameEvent::default()
             });
         }
         RecordedEvent::Flow { .. } => {}
@@ -244,7 +267,7 @@ mod tests {
         .sequence(1)
         .end();
         counter(site("depth", Kind::Counter), 3.0);
-        memory(site("arena", Kind::Memory), 100);
+        memory(site("arena", Kind::Memory), 100, 0);
         outer.end();
         let cost = carnot_probe::Cost {
             clock_read_ns: 10.0,

@@ -181,6 +181,7 @@ impl LlmEngine {
         memory(
             site("weights", Kind::Memory),
             model.weights().packed_bytes().cast_signed(),
+            0,
         );
         Ok(Self {
             model,
@@ -419,6 +420,7 @@ impl LlmEngine {
             memory(
                 self.sites.cache,
                 tokens * self.model.kv_token_bytes().cast_signed(),
+                0,
             );
         }
         self.told_blocks = blocks;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::buffer::{self, Event, NONE, Taken};
 use crate::clock::{Scale, calibrate};
-use crate::event::CacheOutcome;
+use crate::event::{CacheOutcome, Frame};
 use crate::site::{self, Kind, SiteInfo};
 
 /// What the probe recorded between two drains.
@@ -66,26 +66,53 @@ pub enum RecordedEvent<'a> {
         owner: &'a str,
         time_ns: u64,
         bytes: i64,
+        id: u64,
     },
     Cache {
         cache: &'a str,
         time_ns: u64,
         outcome: CacheOutcome,
+        key: u64,
         bytes: u64,
     },
     Frame {
         stream: &'a str,
         time_ns: u64,
-        index: u32,
-        generate_ns: u64,
-        encode_ns: u64,
-        bytes: u64,
+        frame: Frame,
+    },
+    DroppedFrames {
+        stream: &'a str,
+        time_ns: u64,
+        count: u32,
     },
     Flow {
         id: u64,
         track: usize,
         time_ns: u64,
     },
+}
+
+/// An event as it was recorded, for whoever keeps it whole; what its fields hold depends on the kind of its site, as `event.rs`
+/// and `span.rs` fill them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are the event's own")]
+pub struct RawEvent {
+    pub site: u32,
+    pub track: u32,
+    /// In [`ticks`](crate::clock::ticks).
+    pub start: u64,
+    /// In ticks, of a span.
+    pub end: u64,
+    pub layer: u32,
+    pub tokens: u32,
+    pub flops: u64,
+    pub bytes: u64,
+    pub working_set_bytes: u64,
+    pub sequence_and_request: u64,
+}
+
+fn some(value: u32) -> Option<u32> {
+    (value != NONE).then_some(value)
 }
 
 /// Takes everything recorded so far, from all threads, ordered by start.
@@ -131,7 +158,6 @@ impl Recording {
             .filter(|event| self.info(event).kind.is_span())
             .map(|event| {
                 let info = self.info(event);
-                let some = |value: u32| (value != NONE).then_some(value);
                 RecordedSpan {
                     name: &info.name,
                     kind: info.kind,
@@ -148,6 +174,22 @@ impl Recording {
                     working_set_bytes: event.working_set_bytes,
                 }
             })
+    }
+
+    /// All events, spans and others, as they were recorded.
+    pub fn raw(&self) -> impl Iterator<Item = RawEvent> {
+        self.events.iter().map(|event| RawEvent {
+            site: event.site.0,
+            track: event.track,
+            start: event.start,
+            end: event.end,
+            layer: event.layer,
+            tokens: event.tokens,
+            flops: event.flops,
+            bytes: event.bytes,
+            working_set_bytes: event.working_set_bytes,
+            sequence_and_request: event.sequence_and_request,
+        })
     }
 
     /// Everything that is no span, by time.
@@ -177,6 +219,7 @@ impl Recording {
                 owner: name,
                 time_ns,
                 bytes: event.bytes.cast_signed(),
+                id: event.flops,
             },
             Kind::Cache => {
                 let outcome = [CacheOutcome::Hit, CacheOutcome::Miss, CacheOutcome::Evict]
@@ -185,16 +228,28 @@ impl Recording {
                     cache: name,
                     time_ns,
                     outcome,
+                    key: event.flops,
                     bytes: event.bytes,
                 }
             }
+            Kind::Frame if event.sequence_and_request >> 32 == 0 => RecordedEvent::DroppedFrames {
+                stream: name,
+                time_ns,
+                count: event.tokens,
+            },
             Kind::Frame => RecordedEvent::Frame {
                 stream: name,
                 time_ns,
-                index: event.tokens,
-                generate_ns: event.end,
-                encode_ns: event.flops,
-                bytes: event.bytes,
+                frame: Frame {
+                    index: event.tokens,
+                    count: (event.sequence_and_request >> 32) as u32,
+                    generate_ns: event.end,
+                    encode_ns: event.flops,
+                    send_ns: event.working_set_bytes,
+                    bytes: event.bytes,
+                    occupancy: some(event.layer),
+                    prompt: some(event.sequence_and_request as u32),
+                },
             },
             Kind::Flow => RecordedEvent::Flow {
                 id: event.bytes,

@@ -16,28 +16,67 @@ pub enum CacheOutcome {
     Evict,
 }
 
+/// A frame that a stream delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Its number; of several, the first one's.
+    pub index: u32,
+    /// How many frames this is.
+    pub count: u32,
+    /// How long making it took.
+    pub generate_ns: u64,
+    /// How long encoding it took.
+    pub encode_ns: u64,
+    /// How long sending it took, where somebody knows.
+    pub send_ns: u64,
+    /// Its encoded size.
+    pub bytes: u64,
+    /// Frames that wait in the buffer behind it, where there is one.
+    pub occupancy: Option<u32>,
+    /// The prompt that it shows.
+    pub prompt: Option<u32>,
+}
+
+impl Default for Frame {
+    fn default() -> Self {
+        Self {
+            index: 0,
+            count: 1,
+            generate_ns: 0,
+            encode_ns: 0,
+            send_ns: 0,
+            bytes: 0,
+            occupancy: None,
+            prompt: None,
+        }
+    }
+}
+
+/// An event of this moment with nothing in it.
 #[inline]
-fn push(site: SiteId, end: u64, bytes: u64, flops: u64, tokens: u32) {
-    let start = ticks();
-    buffer::push(Event {
-        start,
-        end,
+fn now(site: SiteId) -> Event {
+    Event {
+        start: ticks(),
+        end: 0,
         site,
         track: NONE,
         layer: NONE,
-        tokens,
-        flops,
-        bytes,
+        tokens: 0,
+        flops: 0,
+        bytes: 0,
         working_set_bytes: 0,
         sequence_and_request: u64::MAX,
-    });
+    }
 }
 
 /// The value of a counter or gauge, from now on. `site` must be of [`Kind::Counter`](crate::Kind::Counter).
 #[inline]
 pub fn counter(site: SiteId, value: f64) {
     if is_enabled() {
-        push(site, 0, value.to_bits(), 0, 0);
+        buffer::push(Event {
+            bytes: value.to_bits(),
+            ..now(site)
+        });
     }
 }
 
@@ -45,32 +84,66 @@ pub fn counter(site: SiteId, value: f64) {
 #[inline]
 pub fn instant(site: SiteId) {
     if is_enabled() {
-        push(site, 0, 0, 0, 0);
+        buffer::push(now(site));
     }
 }
 
 /// Bytes taken (positive) or given back (negative) by the owner that names `site`, of [`Kind::Memory`](crate::Kind::Memory).
+///
+/// `id` joins an allocation to its release, such as its address; 0 where nobody knows, and lifetimes then stay unknown.
 #[inline]
-pub fn memory(site: SiteId, bytes: i64) {
+pub fn memory(site: SiteId, bytes: i64, id: u64) {
     if is_enabled() {
-        push(site, 0, bytes.cast_unsigned(), 0, 0);
+        buffer::push(Event {
+            bytes: bytes.cast_unsigned(),
+            flops: id,
+            ..now(site)
+        });
     }
 }
 
 /// What happened in the cache that names `site`, of [`Kind::Cache`](crate::Kind::Cache), and to how many bytes.
+///
+/// `key` stands for the entry, such as a hash of it; 0 where nobody knows, and reuse distances then stay unknown.
 #[inline]
-pub fn cache(site: SiteId, outcome: CacheOutcome, bytes: u64) {
+pub fn cache(site: SiteId, outcome: CacheOutcome, key: u64, bytes: u64) {
     if is_enabled() {
-        push(site, 0, bytes, 0, outcome as u32);
+        buffer::push(Event {
+            bytes,
+            flops: key,
+            tokens: outcome as u32,
+            ..now(site)
+        });
     }
 }
 
-/// Frame `index` of a stream, how long making and encoding it took, and its size. `site` must be of
-/// [`Kind::Frame`](crate::Kind::Frame).
+/// A frame, or several, that a stream has delivered. `site` must be of [`Kind::Frame`](crate::Kind::Frame).
 #[inline]
-pub fn frame(site: SiteId, index: u32, generate_ns: u64, encode_ns: u64, bytes: u64) {
+pub fn frame(site: SiteId, frame: &Frame) {
     if is_enabled() {
-        push(site, generate_ns, bytes, encode_ns, index);
+        buffer::push(Event {
+            end: frame.generate_ns,
+            flops: frame.encode_ns,
+            working_set_bytes: frame.send_ns,
+            bytes: frame.bytes,
+            tokens: frame.index,
+            layer: frame.occupancy.unwrap_or(NONE),
+            sequence_and_request: (u64::from(frame.count.max(1)) << 32)
+                | u64::from(frame.prompt.unwrap_or(NONE)),
+            ..now(site)
+        });
+    }
+}
+
+/// Frames of a stream that were given up, never to be delivered. `site` must be of [`Kind::Frame`](crate::Kind::Frame).
+#[inline]
+pub fn drop_frames(site: SiteId, count: u32) {
+    if is_enabled() {
+        buffer::push(Event {
+            tokens: count,
+            sequence_and_request: u64::from(NONE),
+            ..now(site)
+        });
     }
 }
 
@@ -79,6 +152,9 @@ pub fn frame(site: SiteId, index: u32, generate_ns: u64, encode_ns: u64, bytes: 
 #[inline]
 pub fn flow(site: SiteId, id: u64) {
     if is_enabled() {
-        push(site, 0, id, 0, 0);
+        buffer::push(Event {
+            bytes: id,
+            ..now(site)
+        });
     }
 }

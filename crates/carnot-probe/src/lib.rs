@@ -5,7 +5,8 @@
 //! span      an interval; instant, counter, memory, cache and frame events beside it
 //! buffer    per-thread chunks; a thread writes only to its own, without locks or read-modify-write
 //! clock     the time-stamp counter, calibrated; the system's clock where it cannot be trusted
-//! drain     everything recorded so far, in nanoseconds
+//! task      spans of futures, which go on on other threads; a lane of the timeline for each that runs beside another
+//! drain     everything recorded so far, in nanoseconds or as it was recorded
 //! ```
 //!
 //! Off at run time a call is one relaxed load and a branch; without the feature `record` it is nothing.
@@ -35,13 +36,15 @@ mod drain;
 mod event;
 mod site;
 mod span;
+mod task;
 
 pub use buffer::{reserve, set_limit};
 pub use cost::{Cost, measure_cost};
-pub use drain::{RecordedEvent, RecordedSpan, Recording, drain};
-pub use event::{CacheOutcome, cache, counter, flow, frame, instant, memory};
+pub use drain::{RawEvent, RecordedEvent, RecordedSpan, Recording, drain};
+pub use event::{CacheOutcome, Frame, cache, counter, drop_frames, flow, frame, instant, memory};
 pub use site::{CallSite, Kind, SiteId, SiteInfo, site};
 pub use span::{Span, TrackId, nothing, record_span, span, track};
+pub use task::{InSpan, Traced};
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -23,6 +23,12 @@ pub enum Kind {
     Engine,
     /// A stage of a pipeline that is not a language model's.
     Stage,
+    /// All that is done for one prompt.
+    Prompt,
+    /// One chunk of what a pipeline makes: the blocks between two looks at its memory.
+    Chunk,
+    /// One block of frames or tokens, made together.
+    Block,
     /// Any other span.
     Other,
     /// A number over time.

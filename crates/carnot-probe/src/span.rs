@@ -83,6 +83,18 @@ impl Span {
         self
     }
 
+    /// The number of the prompt, chunk, block or step, counted from 0. The same place as [`layer`](Self::layer).
+    #[inline]
+    pub fn index(self, index: u32) -> Self {
+        self.layer(index)
+    }
+
+    /// What came of it in the unit of the session: frames, tokens, images. The same place as [`tokens`](Self::tokens).
+    #[inline]
+    pub fn items(self, items: u32) -> Self {
+        self.tokens(items)
+    }
+
     /// Arithmetic operations and bytes that must be moved, and the memory gone through before any is read again.
     #[inline]
     pub fn work(mut self, flops: u64, bytes: u64, working_set_bytes: u64) -> Self {

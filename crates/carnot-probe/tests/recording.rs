@@ -1,9 +1,14 @@
 //! What is recorded is what is drained. One test: the probe is one per process.
 #![cfg(feature = "record")]
 
+use std::collections::HashSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
 use carnot_probe::{
-    CacheOutcome, Kind, RecordedEvent, cache, clock, counter, disable, drain, enable, frame,
-    instant, memory, record_span, set_limit, site, span, track,
+    CacheOutcome, Frame, InSpan, Kind, RecordedEvent, cache, clock, counter, disable, drain,
+    drop_frames, enable, frame, instant, memory, record_span, set_limit, site, span, track,
 };
 
 #[test]
@@ -15,6 +20,7 @@ fn what_is_recorded_is_drained() {
     spans_nest_and_carry_their_work();
     events_keep_their_values();
     threads_have_tracks_of_their_own();
+    futures_have_lanes();
     memory_is_bounded_and_drops_are_counted();
 
     disable();
@@ -70,9 +76,20 @@ fn spans_nest_and_carry_their_work() {
 fn events_keep_their_values() {
     counter(site("queue depth", Kind::Counter), 4.5);
     instant(site("first token", Kind::Instant));
-    memory(site("weights", Kind::Memory), -12);
-    cache(site("prefix", Kind::Cache), CacheOutcome::Evict, 64);
-    frame(site("video", Kind::Frame), 3, 100, 20, 5000);
+    memory(site("weights", Kind::Memory), -12, 77);
+    cache(site("prefix", Kind::Cache), CacheOutcome::Evict, 5, 64);
+    let sent = Frame {
+        index: 3,
+        count: 2,
+        generate_ns: 100,
+        encode_ns: 20,
+        send_ns: 7,
+        bytes: 5000,
+        occupancy: Some(4),
+        prompt: None,
+    };
+    frame(site("video", Kind::Frame), &sent);
+    drop_frames(site("video", Kind::Frame), 6);
     let recording = drain();
     let events: Vec<_> = recording.events().collect();
     assert!(matches!(
@@ -95,6 +112,7 @@ fn events_keep_their_values() {
         RecordedEvent::Memory {
             owner: "weights",
             bytes: -12,
+            id: 77,
             ..
         }
     ));
@@ -103,21 +121,22 @@ fn events_keep_their_values() {
         RecordedEvent::Cache {
             cache: "prefix",
             outcome: CacheOutcome::Evict,
+            key: 5,
             bytes: 64,
             ..
         }
     ));
-    let RecordedEvent::Frame {
-        index,
-        generate_ns,
-        encode_ns,
-        bytes,
-        ..
-    } = events[4]
-    else {
-        panic!("a frame")
-    };
-    assert_eq!((index, generate_ns, encode_ns, bytes), (3, 100, 20, 5000));
+    assert!(
+        matches!(events[4], RecordedEvent::Frame { stream: "video", frame, .. } if frame == sent)
+    );
+    assert!(matches!(
+        events[5],
+        RecordedEvent::DroppedFrames {
+            stream: "video",
+            count: 6,
+            ..
+        }
+    ));
 }
 
 fn threads_have_tracks_of_their_own() {
@@ -139,6 +158,68 @@ fn threads_have_tracks_of_their_own() {
             recording.spans().filter(|span| span.track == track).count(),
             5000
         );
+    }
+}
+
+/// Ready at its second poll.
+#[derive(Default)]
+struct Twice {
+    is_polled: bool,
+}
+
+impl Future for Twice {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.is_polled, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Polls both in turns, each on a thread of its own, until they are ready.
+fn poll_in_turns(futures: &mut [Pin<Box<dyn Future<Output = ()> + Send + '_>>]) {
+    let mut ready = vec![false; futures.len()];
+    while ready.contains(&false) {
+        for (future, ready) in futures
+            .iter_mut()
+            .zip(&mut ready)
+            .filter(|(_, ready)| !**ready)
+        {
+            let poll = || {
+                future
+                    .as_mut()
+                    .poll(&mut Context::from_waker(Waker::noop()))
+            };
+            let polled = std::thread::scope(|scope| scope.spawn(poll).join());
+            *ready = polled.expect("it does not panic").is_ready();
+        }
+    }
+}
+
+fn futures_have_lanes() {
+    let [outer, inner] = ["outer", "inner"].map(|name| site(name, Kind::Stage));
+    let request = || {
+        async move {
+            Twice::default().in_span(inner).await;
+            Twice::default().in_span(inner).await;
+        }
+        .in_span(outer)
+    };
+    poll_in_turns(&mut [Box::pin(request()), Box::pin(request())]);
+    poll_in_turns(&mut [Box::pin(request())]);
+    let recording = drain();
+    let spans: Vec<_> = recording.spans().collect();
+    let lanes: HashSet<_> = spans.iter().map(|span| span.track).collect();
+    assert_eq!((spans.len(), lanes.len()), (9, 2), "lanes are used again");
+    for lane in lanes {
+        let on_lane: Vec<_> = spans.iter().filter(|span| span.track == lane).collect();
+        for whole in on_lane.chunks(3) {
+            assert_eq!(whole[0].name, "outer");
+            assert!(whole[1].end_ns <= whole[2].start_ns && whole[2].end_ns <= whole[0].end_ns);
+        }
     }
 }
 

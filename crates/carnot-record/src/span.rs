@@ -25,7 +25,7 @@ pub struct Site {
 pub enum SpanKind {
     /// Part of a run's life: `load`, `tokenize`, `prefill`, `decode`.
     Phase,
-    /// One forward pass with its sampling.
+    /// One forward pass: with its sampling, or of an iteration such as denoising.
     Step,
     /// One layer of a model.
     Layer,
@@ -37,6 +37,12 @@ pub enum SpanKind {
     Engine,
     /// A stage of a pipeline that is not a language model's.
     Stage,
+    /// All that is done for one prompt.
+    Prompt,
+    /// One chunk of what a pipeline makes: the blocks between two looks at its memory.
+    Chunk,
+    /// One block of frames or tokens, made together.
+    Block,
     /// Anything else.
     #[default]
     Other,
@@ -53,6 +59,9 @@ impl SpanKind {
             Self::Wait => "wait",
             Self::Engine => "engine",
             Self::Stage => "stage",
+            Self::Prompt => "prompt",
+            Self::Chunk => "chunk",
+            Self::Block => "block",
             Self::Other => "other",
         }
     }
@@ -103,13 +112,13 @@ pub struct Span {
     pub start_ns: u64,
     /// End, from the start of the trace; never before `start_ns`.
     pub end_ns: u64,
-    /// The model's layer, from 0.
+    /// The model's layer; of a prompt, chunk, block or step its number. From 0.
     pub layer: Option<u32>,
     /// The running number of the parallel operation, the same on all threads, and on the wait that ends it.
     pub sequence: Option<u64>,
     /// The request that was worked for, where there is one.
     pub request: Option<u64>,
-    /// Tokens that were processed.
+    /// Tokens that were processed, or frames or images where the session counts those.
     pub tokens: u64,
     /// Arithmetic operations; a multiplication and its addition are two.
     pub flops: u64,

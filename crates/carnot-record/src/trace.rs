@@ -117,6 +117,9 @@ pub struct MemoryEvent {
     pub owner: String,
     /// Positive when taken, negative when given back.
     pub bytes: i64,
+    /// The same for an allocation and its release, such as the address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
 }
 
 /// What came of a cache look-up.
@@ -142,24 +145,72 @@ pub struct CacheEvent {
     pub outcome: CacheOutcome,
     /// The entry's size.
     pub bytes: u64,
+    /// Stands for the entry, such as a hash of its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<u64>,
 }
 
-/// One frame of a video pipeline.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Frames of a stream: delivered, or given up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameEvent {
-    /// When the frame was ready.
+    /// When they were ready, or given up.
     pub time_ns: u64,
-    /// The frame's number.
+    /// Which stream.
+    #[serde(default)]
+    pub stream: String,
+    /// The number of the first.
     pub index: u64,
+    /// How many were delivered; 0 where some were given up.
+    #[serde(default = "one")]
+    pub count: u64,
+    /// How many were given up.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped: u64,
     /// How long generating it took.
     #[serde(default)]
     pub generate_ns: u64,
     /// How long encoding it took.
     #[serde(default)]
     pub encode_ns: u64,
+    /// How long sending took, where somebody knows.
+    #[serde(default)]
+    pub send_ns: u64,
     /// The encoded size.
     #[serde(default)]
     pub bytes: u64,
+    /// Frames that wait in the buffer, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occupancy: Option<u64>,
+    /// The prompt that they show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<u64>,
+}
+
+fn one() -> u64 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+impl Default for FrameEvent {
+    fn default() -> Self {
+        Self {
+            time_ns: 0,
+            stream: String::new(),
+            index: 0,
+            count: 1,
+            dropped: 0,
+            generate_ns: 0,
+            encode_ns: 0,
+            send_ns: 0,
+            bytes: 0,
+            occupancy: None,
+            prompt: None,
+        }
+    }
 }
 
 /// What recording cost, measured on the machine and in the process that recorded.

@@ -77,7 +77,8 @@ fn trace() -> impl Strategy<Value = Trace> {
             MemoryEvent {
                 time_ns: 0,
                 owner: String::new(),
-                bytes
+                bytes,
+                id: None,
             };
             3
         ],

@@ -250,6 +250,7 @@ impl Writer {
             time_ns,
             owner: owner.into(),
             bytes,
+            id: None,
         });
     }
 

@@ -83,6 +83,7 @@ pub fn profile() -> (Analysis, Trace) {
             time_ns: 1,
             owner: (*name).into(),
             bytes: 1,
+            id: None,
         });
     }
     trace.threads.push(Thread {

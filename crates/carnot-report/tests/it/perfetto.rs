@@ -206,6 +206,7 @@ fn counters_instants_and_flows_are_there() {
         cache: "prefix".into(),
         outcome,
         bytes: 9,
+        key: None,
     };
     let trace = Trace {
         counters: vec![CounterSample {
