@@ -5,8 +5,8 @@
 mod chunk;
 
 use std::cell::{Cell, UnsafeCell};
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::site::SiteId;
@@ -59,7 +59,8 @@ static CHUNKS: Mutex<Vec<Filed>> = Mutex::new(Vec::new());
 static FREE: Mutex<Vec<Arc<Chunk>>> = Mutex::new(Vec::new());
 static TRACKS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static LIMIT_CHUNKS: AtomicUsize = AtomicUsize::new(256 * 1024 * 1024 / size_of::<Chunk>());
-static DROPPED: AtomicU64 = AtomicU64::new(0);
+/// Lost events by the number of their site.
+static DROPPED: Mutex<BTreeMap<u32, u64>> = Mutex::new(BTreeMap::new());
 
 thread_local! {
     static CURRENT: Cell<Option<&'static Chunk>> = const { Cell::new(None) };
@@ -137,7 +138,7 @@ fn push_to_new_chunk(event: Event) {
     let mut chunks = lock(&CHUNKS);
     if chunks.len() >= LIMIT_CHUNKS.load(Ordering::Relaxed) {
         drop(chunks);
-        DROPPED.fetch_add(1, Ordering::Relaxed);
+        *lock(&DROPPED).entry(event.site.0).or_default() += 1;
         return;
     }
     let chunk = empty_chunk(track);
@@ -161,8 +162,8 @@ pub(crate) struct Taken {
     pub events: Vec<Event>,
     /// For each track that another one's thread recorded on, that one.
     pub recorded_by: HashMap<u32, u32>,
-    /// Events lost for want of memory.
-    pub dropped: u64,
+    /// Events lost for want of memory, by the number of their site.
+    pub dropped: BTreeMap<u32, u64>,
 }
 
 /// Takes every event that was not taken before.
@@ -196,7 +197,7 @@ pub(crate) fn take() -> Taken {
     Taken {
         events,
         recorded_by,
-        dropped: DROPPED.swap(0, Ordering::Relaxed),
+        dropped: std::mem::take(&mut *lock(&DROPPED)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Everything recorded so far, in nanoseconds since the first recording began.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::buffer::{self, Event, NONE, Taken};
 use crate::clock::{Scale, calibrate};
@@ -18,6 +18,8 @@ pub struct Recording {
     pub sites: Vec<SiteInfo>,
     /// Events lost for want of memory.
     pub dropped: u64,
+    /// The same by site.
+    pub dropped_by_site: BTreeMap<u32, u64>,
     /// The calibration that was used.
     pub scale: Scale,
     events: Vec<Event>,
@@ -117,18 +119,26 @@ fn some(value: u32) -> Option<u32> {
 
 /// Takes everything recorded so far, from all threads, ordered by start.
 pub fn drain() -> Recording {
+    let mut recording = drain_unsorted();
+    let events = &mut recording.events;
+    events.sort_by_key(|event| (event.start, std::cmp::Reverse(event.end)));
+    recording
+}
+
+/// Takes everything recorded so far, from all threads, those of each thread in the order in which it recorded them: spans by their ends.
+pub fn drain_unsorted() -> Recording {
     let scale = calibrate();
     let Taken {
-        mut events,
+        events,
         recorded_by,
         dropped,
     } = buffer::take();
-    events.sort_by_key(|event| (event.start, std::cmp::Reverse(event.end)));
     Recording {
         tracks: buffer::tracks(),
         recorded_by,
         sites: site::all(),
-        dropped,
+        dropped: dropped.values().sum(),
+        dropped_by_site: dropped,
         scale,
         events,
     }
@@ -138,6 +148,9 @@ impl Recording {
     /// Puts an earlier recording before this one; tracks and sites are those of this one, which has them all.
     pub fn prepend(&mut self, earlier: Self) {
         self.dropped += earlier.dropped;
+        for (site, count) in earlier.dropped_by_site {
+            *self.dropped_by_site.entry(site).or_default() += count;
+        }
         self.events.splice(0..0, earlier.events);
     }
 

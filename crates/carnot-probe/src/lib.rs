@@ -40,7 +40,7 @@ mod task;
 
 pub use buffer::{reserve, set_limit};
 pub use cost::{Cost, measure_cost};
-pub use drain::{RawEvent, RecordedEvent, RecordedSpan, Recording, drain};
+pub use drain::{RawEvent, RecordedEvent, RecordedSpan, Recording, drain, drain_unsorted};
 pub use event::{CacheOutcome, Frame, cache, counter, drop_frames, flow, frame, instant, memory};
 pub use site::{CallSite, Kind, SiteId, SiteInfo, site};
 pub use span::{Span, TrackId, nothing, record_span, span, track};

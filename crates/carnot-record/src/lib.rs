@@ -3,6 +3,7 @@
 //! A record is what one part of Carnot hands to another, or to a file: a [`Trace`] of what ran, a [`MachineProfile`]
 //! of what the machine allows, a [`ProfileSummary`] of what was learnt, a [`BenchRecord`] of what was measured again and again. Records know nothing of how they were made and
 //! compute nothing but look-ups in themselves and the date that their seconds are ([`Utc`]). Each is JSON with a `schema` and a `version`; see [`Record`].
+//! What a pipeline records while it runs is a file of its own kind: [`trace_file`].
 //!
 //! ```
 //! use carnot_record::{Record, Trace};
@@ -18,10 +19,12 @@ mod error;
 mod machine;
 mod profile;
 mod record;
+mod session;
 mod sites;
 mod span;
 mod span_columns;
 mod trace;
+pub mod trace_file;
 mod utc;
 
 pub use bench::{BenchRecord, Better, LossSamples, Metric, Series};
@@ -35,6 +38,7 @@ pub use profile::{
     PhaseSummary, ProbeSummary, ProfileSummary,
 };
 pub use record::Record;
+pub use session::{Note, Outcome, PipelineModel, Rank, Session};
 pub use sites::{AllocationSite, FunctionShare};
 pub use span::{Arithmetic, Site, Span, SpanKind};
 pub use trace::{

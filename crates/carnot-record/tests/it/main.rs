@@ -1,5 +1,7 @@
 //! Records are written, read again, and refused when they cannot be understood.
 
+mod trace_file;
+
 use carnot_record::{
     Arithmetic, BandwidthCurve, BandwidthPoint, MachineProfile, Peaks, ProfileSummary, Record,
     Site, Span, SpanKind, Thread, Trace, TracedRun,
