@@ -56,11 +56,11 @@ impl<W: Write> TraceWriter<W> {
     /// A moment: one before the first events, and one after each lot of them.
     pub fn clock(&mut self, point: ClockPoint) -> io::Result<()> {
         let mut content = [0; 24];
-        for (place, value) in
-            content
-                .chunks_exact_mut(8)
-                .zip([point.ticks, point.ns_per_tick.to_bits(), point.unix_ns])
-        {
+        for (place, value) in content.chunks_exact_mut(8).zip([
+            point.ticks,
+            point.ns_per_tick.to_bits(),
+            point.unix_ns,
+        ]) {
             place.copy_from_slice(&value.to_le_bytes());
         }
         self.frame(b'C', &content)

@@ -31,8 +31,8 @@ fn session() -> Session {
 }
 
 /// Two lots of a hundred spans of ten ticks; a tick is half a nanosecond.
-fn file() -> Vec<u8> {
-    let mut writer = TraceWriter::new(Vec::new()).unwrap();
+fn written() -> std::io::Result<Vec<u8>> {
+    let mut writer = TraceWriter::new(Vec::new())?;
     let clock = |lot: u64| ClockPoint {
         ticks: 1000 + lot * 2000,
         ns_per_tick: 0.5,
@@ -41,27 +41,31 @@ fn file() -> Vec<u8> {
     let span = EventKind::Span(SpanKind::Stage, Arithmetic::None);
     let sites = [site("stage", span), site("level", EventKind::Counter)];
     let threads = [Thread::default()];
-    writer.session(&session()).unwrap();
-    writer.clock(clock(0)).unwrap();
+    writer.session(&session())?;
+    writer.clock(clock(0))?;
     for lot in 0..2 {
-        writer.names(&sites, &threads).unwrap();
+        writer.names(&sites, &threads)?;
         let events = (0..100).map(|index| RawEvent {
             start: 1000 + lot * 2000 + index * 20,
             end: 1010 + lot * 2000 + index * 20,
             layer: index as u32,
             ..RawEvent::default()
         });
-        writer.events(events).unwrap();
-        writer.clock(clock(lot + 1)).unwrap();
+        writer.events(events)?;
+        writer.clock(clock(lot + 1))?;
     }
-    writer.lost(&BTreeMap::from([(0, 7)])).unwrap();
+    writer.lost(&BTreeMap::from([(0, 7)]))?;
     let note = Note {
         name: "switch".to_owned(),
         time: 2000,
         data: serde_json::json!({"prompt": 2}),
     };
-    writer.note(&note).unwrap();
-    writer.into_inner()
+    writer.note(&note)?;
+    Ok(writer.into_inner())
+}
+
+fn file() -> Vec<u8> {
+    written().expect("memory takes all")
 }
 
 fn spans(bytes: &[u8]) -> Result<(usize, Vec<String>), FileError> {
