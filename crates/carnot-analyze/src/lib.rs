@@ -27,6 +27,7 @@ mod nesting;
 mod notes;
 mod operations;
 mod phases;
+pub mod pipeline;
 mod recording;
 mod span_tree;
 mod statistics;

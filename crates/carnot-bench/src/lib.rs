@@ -15,7 +15,6 @@
 //! baseline         records and targets as the three files that a baseline is
 //! history          records over time, in a file
 //! selection        runs of it by a name, and several as one record
-//! reuse            miss ratios of caches of all sizes from one pass over what was asked for
 //! scalability      throughput over the number of clients, and what it cannot exceed
 //! ```
 //!
@@ -33,7 +32,6 @@ mod paired_records;
 mod process;
 mod profiles;
 mod records;
-mod reuse;
 mod scalability;
 mod selection;
 pub mod stress;
@@ -56,7 +54,6 @@ pub use paired_records::{
 pub use process::{Failure, Run, run, run_with_output};
 pub use profiles::{compare_profiles, profile_mismatches};
 pub use records::{Mismatch, MovedLoss, RecordComparison, Row, compare_records, mismatches};
-pub use reuse::Reuse;
 pub use scalability::Scalability;
 pub use selection::{Reference, Selection, SelectionError, pooled};
 pub use targets::{Compliance, Targets, TargetsError, share_met};

@@ -14,6 +14,7 @@
 //! false_discovery  many tests at once
 //! batches          values that do not depend on each other
 //! change_points    where a series of measurements changed its level
+//! reuse            how large a cache has to be
 //! trend            whether values rise, with an interval that a step or a spike does not move
 //! dice             numbers that look like chance and are the same in every run
 //! ```
@@ -38,6 +39,7 @@ mod false_discovery;
 mod mann_whitney;
 mod median_interval;
 mod quantiles;
+mod reuse;
 mod signed_rank;
 mod tails;
 mod trend;
@@ -49,6 +51,7 @@ pub use false_discovery::adjusted;
 pub use mann_whitney::{MannWhitney, mann_whitney, shift_between};
 pub use median_interval::{Interval, median_interval};
 pub use quantiles::{median, quantile};
+pub use reuse::Reuse;
 pub use signed_rank::{Shift, shift, signed_rank};
 pub use tails::{TailShift, tail_shift};
 pub use trend::{Trend, trend};

@@ -4,7 +4,7 @@ use super::Finding;
 use crate::workspace::Package;
 
 /// A crate and those of ours that it may depend on, lower layers first. The rows of crates that are planned keep their place.
-const LAYERS: [(&str, &[&str]); 19] = [
+const LAYERS: [(&str, &[&str]); 20] = [
     ("carnot-probe", &[]),
     ("carnot-record", &[]),
     ("carnot-statistics", &[]),
@@ -12,7 +12,11 @@ const LAYERS: [(&str, &[&str]); 19] = [
     ("carnot-sampling", &[]),
     ("carnot-formats", &["carnot-kernels"]),
     ("carnot-engine", &[]),
-    ("carnot-analyze", &["carnot-record"]),
+    (
+        "carnot-session",
+        &["carnot-probe", "carnot-record", "carnot-samplers"],
+    ),
+    ("carnot-analyze", &["carnot-record", "carnot-statistics"]),
     (
         "carnot-llm",
         &[

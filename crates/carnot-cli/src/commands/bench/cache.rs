@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use carnot_bench::{Dice, Reuse};
+use carnot_bench::Dice;
 use carnot_engine::{Event, TextEngine, TextRequest, Usage};
 use carnot_llm::scheduler::Policy;
 use carnot_llm::{CacheSize, EngineOptions, LlmEngine};
 use carnot_record::{BenchRecord, Better, Metric, Series};
+use carnot_statistics::Reuse;
 
 use super::results::{self, Beginning};
 use super::stamp;

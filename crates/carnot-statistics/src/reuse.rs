@@ -8,41 +8,56 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 /// Distances of a sequence of accesses.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Reuse {
+#[derive(Clone, Debug)]
+pub struct Reuse<T> {
     /// How many accesses had each distance.
     counts: Vec<usize>,
     /// Accesses to what was never used before, which no cache could have had.
     first: usize,
+    last: HashMap<T, usize>,
+    marks: Marks,
 }
 
-impl Reuse {
-    /// Of `accesses`, in their order. Takes time proportional to their number and the logarithm of it.
-    pub fn of<T: Eq + Hash>(accesses: impl IntoIterator<Item = T>) -> Self {
-        let mut last: HashMap<T, usize> = HashMap::new();
-        let mut marks = Marks::default();
-        let mut reuse = Self::default();
-        for (now, access) in accesses.into_iter().enumerate() {
-            match last.insert(access, now) {
-                None => reuse.first += 1,
-                Some(before) => {
-                    // What was used since: those whose last use lies between.
-                    let distance = marks.after(before);
-                    if reuse.counts.len() <= distance {
-                        reuse.counts.resize(distance + 1, 0);
-                    }
-                    reuse.counts[distance] += 1;
-                    marks.clear(before);
-                }
-            }
-            marks.push();
+impl<T> Default for Reuse<T> {
+    fn default() -> Self {
+        Self {
+            counts: Vec::new(),
+            first: 0,
+            last: HashMap::new(),
+            marks: Marks::default(),
         }
+    }
+}
+
+impl<T: Eq + Hash> Reuse<T> {
+    /// Of `accesses`, in their order. Takes time proportional to their number and the logarithm of it.
+    pub fn of(accesses: impl IntoIterator<Item = T>) -> Self {
+        let mut reuse = Self::default();
+        accesses.into_iter().for_each(|access| reuse.access(access));
         reuse
+    }
+
+    /// One access more. Memory grows by a number for each.
+    pub fn access(&mut self, access: T) {
+        let now = self.accesses();
+        match self.last.insert(access, now) {
+            None => self.first += 1,
+            Some(before) => {
+                // What was used since: those whose last use lies between.
+                let distance = self.marks.after(before);
+                if self.counts.len() <= distance {
+                    self.counts.resize(distance + 1, 0);
+                }
+                self.counts[distance] += 1;
+                self.marks.clear(before);
+            }
+        }
+        self.marks.push();
     }
 
     /// Accesses.
     pub fn accesses(&self) -> usize {
-        self.first + self.counts.iter().sum::<usize>()
+        self.marks.tree.len()
     }
 
     /// Different things.
@@ -62,7 +77,7 @@ impl Reuse {
 }
 
 /// Which times are the last use of something: a Fenwick tree that grows.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Marks {
     /// Sums of runs; one-based.
     tree: Vec<usize>,
@@ -108,7 +123,7 @@ impl Marks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use carnot_statistics::Dice;
+    use crate::Dice;
 
     #[test]
     fn a_worked_example() {
@@ -117,7 +132,7 @@ mod tests {
         assert_eq!((reuse.accesses(), reuse.distinct()), (8, 4));
         let ratios = [0, 1, 2, 3, 9].map(|size| reuse.miss_ratio(size) * 8.0);
         assert_eq!(ratios, [8.0, 7.0, 6.0, 4.0, 4.0]);
-        assert_eq!(Reuse::of([0_u8; 0]).miss_ratio(4), 1.0);
+        assert_eq!(Reuse::<u8>::of([]).miss_ratio(4), 1.0);
     }
 
     #[test]

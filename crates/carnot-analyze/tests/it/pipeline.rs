@@ -1,0 +1,418 @@
+//! A session of a video pipeline, event by event: the sections add up, and a planted fault is the first finding.
+
+use carnot_analyze::pipeline::{About, Collector, PipelineAnalysis, View, ranks};
+use carnot_record::trace_file::{EventKind, EventSite, Occurrence, SpanTimes};
+use carnot_record::{Arithmetic, CacheOutcome, Outcome, Rank, Session, SpanKind};
+
+const MS: u64 = 1_000_000;
+
+/// What is wrong with a run.
+#[derive(Clone, Copy, Default, PartialEq)]
+struct Faults {
+    leak: bool,
+    thrash: bool,
+    drops: bool,
+    slow_layer: bool,
+    slow_rank: bool,
+}
+
+struct Run {
+    collector: Collector,
+    sites: Vec<EventSite>,
+    now: u64,
+}
+
+impl Run {
+    fn new(view: View) -> Self {
+        Self {
+            collector: Collector::new(view),
+            sites: Vec::new(),
+            now: 5 * MS,
+        }
+    }
+
+    fn event(&mut self, name: &str, kind: EventKind, occurrence: Occurrence) {
+        let known = self
+            .sites
+            .iter()
+            .position(|site| site.name == name && site.kind == kind);
+        let number = known.unwrap_or_else(|| {
+            let (file, line) = (String::new(), 0);
+            self.sites.push(EventSite {
+                name: name.to_owned(),
+                kind,
+                file,
+                line,
+            });
+            self.sites.len() - 1
+        });
+        let site = self.sites[number].clone();
+        self.collector.take(&site, number as u32, occurrence);
+    }
+
+    /// A span from `start` until now.
+    fn end(&mut self, name: &str, kind: SpanKind, start_ns: u64, index: Option<u32>, items: u32) {
+        let times = SpanTimes {
+            thread: 0,
+            start_ns,
+            end_ns: self.now,
+        };
+        let span = Occurrence::Span {
+            times,
+            index,
+            items,
+            flops: 0,
+            bytes: 0,
+            working_set_bytes: 0,
+            sequence: None,
+            request: None,
+        };
+        self.event(name, EventKind::Span(kind, Arithmetic::None), span);
+    }
+
+    fn work(&mut self, name: &str, kind: SpanKind, ns: u64, index: Option<u32>) {
+        let start = self.now;
+        self.now += ns;
+        self.end(name, kind, start, index, 0);
+    }
+
+    fn memory(&mut self, bytes: i64) {
+        let taken = Occurrence::Memory {
+            time_ns: self.now,
+            bytes,
+            id: None,
+        };
+        self.event("bank", EventKind::Memory, taken);
+    }
+}
+
+/// Two prompts of twenty blocks: a language model each prompt, four steps of six layers and a memory step each block, then decoding.
+fn session(faults: Faults, rank: Option<u32>) -> PipelineAnalysis {
+    let mut run = Run::new(View {
+        playback_fps: Some(16.0),
+        ..View::default()
+    });
+    run.work("initialization", SpanKind::Stage, 20 * MS, None);
+    let mut frames = 0_u32;
+    for prompt in 0..2_u32 {
+        let (prompt_start, diffusion) = (run.now, run.now);
+        run.work("llm_agent", SpanKind::Stage, 3 * MS, None);
+        for block in 0..20_u32 {
+            let start = run.now;
+            for step in 0..4 {
+                let step_start = run.now;
+                for layer in 0..6_u32 {
+                    let slower = if faults.slow_layer && layer == 4 {
+                        1.3
+                    } else {
+                        1.0
+                    };
+                    let ns =
+                        MS as f64 * slower + f64::from((block * 7 + step * 3 + layer) % 5) * 1000.0;
+                    run.work(
+                        &format!("blocks.{layer}.attention"),
+                        SpanKind::Layer,
+                        ns as u64,
+                        Some(layer),
+                    );
+                }
+                run.end("denoise", SpanKind::Step, step_start, Some(step), 0);
+            }
+            if faults.slow_rank && rank == Some(2) {
+                run.now += 6 * MS;
+            }
+            if rank.is_some() {
+                run.work(
+                    "all_reduce",
+                    SpanKind::Wait,
+                    if rank == Some(2) { MS } else { 2 * MS },
+                    None,
+                );
+            }
+            run.memory(64 << 10);
+            let kept = if faults.leak { 1024 } else { 0 };
+            run.memory(kept - (64 << 10));
+            let bank = run.now;
+            run.now += MS / 2;
+            run.end("memory_bank", SpanKind::Stage, bank, None, 0);
+            for look_up in 0..4_u64 {
+                let key = Some(1 + (u64::from(block) * 4 + look_up) % 9);
+                let outcome = if faults.thrash || (prompt == 0 && block < 3) {
+                    CacheOutcome::Miss
+                } else {
+                    CacheOutcome::Hit
+                };
+                let time_ns = run.now;
+                run.event(
+                    "frames",
+                    EventKind::Cache,
+                    Occurrence::Cache {
+                        time_ns,
+                        outcome,
+                        key,
+                        bytes: 10,
+                    },
+                );
+                if faults.thrash {
+                    let outcome = CacheOutcome::Evict;
+                    run.event(
+                        "frames",
+                        EventKind::Cache,
+                        Occurrence::Cache {
+                            time_ns,
+                            outcome,
+                            key: None,
+                            bytes: 10,
+                        },
+                    );
+                }
+            }
+            run.end(
+                "block",
+                SpanKind::Block,
+                start,
+                Some(prompt * 20 + block),
+                3,
+            );
+            let frame = Occurrence::Frame {
+                time_ns: run.now,
+                index: frames,
+                count: 3,
+                generate_ns: 25 * MS,
+                encode_ns: MS,
+                send_ns: 0,
+                bytes: 1000,
+                occupancy: Some(2),
+                prompt: Some(prompt),
+            };
+            run.event("video", EventKind::Frame, frame);
+            frames += 3;
+            if faults.drops && block % 7 == 6 {
+                let dropped = Occurrence::DroppedFrames {
+                    time_ns: run.now,
+                    count: 1,
+                };
+                run.event("video", EventKind::Frame, dropped);
+            }
+        }
+        run.end("diffusion", SpanKind::Stage, diffusion, None, 0);
+        run.work("vae_decoding", SpanKind::Stage, 90 * MS, None);
+        run.end("prompt", SpanKind::Prompt, prompt_start, Some(prompt), 0);
+        run.now += 2 * MS;
+    }
+    let session = Session {
+        unit: "frames".to_owned(),
+        rank: rank.map(|rank| Rank {
+            rank,
+            world_size: 4,
+            local_rank: rank,
+        }),
+        outcome: Some(Outcome::Completed),
+        ..Session::default()
+    };
+    run.collector.finish(About {
+        session,
+        sites: run.sites,
+        ..About::default()
+    })
+}
+
+#[test]
+fn the_sections_add_up() {
+    let found = session(Faults::default(), None);
+    assert_eq!(
+        found.overall.iter().map(|part| part.ns).sum::<u64>(),
+        found.wall_ns
+    );
+    let names: Vec<&str> = found
+        .overall
+        .iter()
+        .map(|part| part.name.as_str())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "diffusion",
+            "vae_decoding",
+            "initialization",
+            "outside of stages"
+        ]
+    );
+    assert!((found.overall.iter().map(|part| part.share).sum::<f64>() - 1.0).abs() < 1e-9);
+    assert_eq!(found.items, 120, "a frame is counted once");
+    assert!((found.items_per_s - 120e9 / found.wall_ns as f64).abs() < 1e-9);
+
+    let components = &found.components[0];
+    assert_eq!(
+        (components.stage.as_str(), components.pure.name.as_str()),
+        ("diffusion", "pure diffusion")
+    );
+    let parts: Vec<(&str, u64)> = components
+        .parts
+        .iter()
+        .map(|part| (part.name.as_str(), part.ns))
+        .collect();
+    assert_eq!(parts, [("memory_bank", 20 * MS), ("llm_agent", 6 * MS)]);
+    assert_eq!(components.pure.ns + 26 * MS, components.ns);
+
+    let kinds: Vec<_> = found
+        .iterations
+        .iter()
+        .map(|of| (of.name.as_str(), of.time.count))
+        .collect();
+    assert_eq!(kinds, [("prompt", 2), ("block", 40), ("denoise", 160)]);
+    let (prompts, blocks) = (&found.iterations[0], &found.iterations[1]);
+    assert_eq!(
+        prompts.rows[1]
+            .components
+            .iter()
+            .find(|(name, _)| name == "vae_decoding")
+            .map(|(_, ns)| *ns),
+        Some(90 * MS)
+    );
+    assert_eq!(
+        blocks.rows[7].components,
+        [("memory_bank".to_owned(), MS / 2)]
+    );
+    assert_eq!((blocks.rows[7].index, blocks.rows[7].items), (Some(7), 3));
+    let (stage, ns) = blocks.within.clone().expect("blocks lie in a stage");
+    assert_eq!((stage.as_str(), ns), ("diffusion", components.ns));
+}
+
+#[test]
+fn own_times_and_shares_of_a_parent_add_up() {
+    let found = session(Faults::default(), None);
+    fn check(nodes: &[carnot_analyze::pipeline::StageNode]) {
+        for node in nodes {
+            let within: u64 = node.children.iter().map(|child| child.total_ns).sum();
+            assert_eq!(node.self_ns + within, node.total_ns, "{}", node.name);
+            check(&node.children);
+        }
+    }
+    check(&found.tree);
+    let own: u64 = found.stages.iter().map(|stage| stage.self_ns).sum();
+    // Between the prompts nothing is open.
+    assert_eq!(own + 2 * MS, found.wall_ns);
+    let losses: i64 = found.losses.iter().map(|loss| loss.ns).sum();
+    assert_eq!(losses, found.wall_ns as i64);
+}
+
+#[test]
+fn streams_are_seen_as_a_viewer_sees_them() {
+    let found = session(Faults::default(), None);
+    let stream = &found.streaming[0];
+    assert_eq!(
+        (stream.frames, stream.dropped, stream.deliveries),
+        (120, 0, 40)
+    );
+    assert_eq!(stream.prompt_latency.len(), 2);
+    // The language model, then a block, which also has its memory step.
+    let first = stream.prompt_latency[1].ns;
+    assert!((27 * MS..29 * MS).contains(&first), "{first}");
+    assert!(
+        stream
+            .playback
+            .is_some_and(|playback| playback.real_time_factor > 1.0 && playback.stalls == 0)
+    );
+}
+
+#[test]
+fn a_planted_fault_is_the_first_finding() {
+    let first = |faults| {
+        session(faults, None)
+            .findings
+            .first()
+            .map(|found| (found.category.clone(), found.issue.clone()))
+    };
+    let healthy = session(Faults::default(), None);
+    assert!(
+        healthy
+            .findings
+            .iter()
+            .all(|found| found.priority > carnot_analyze::pipeline::Priority::High),
+        "{:?}",
+        healthy.findings
+    );
+    let plants = [
+        (
+            Faults {
+                leak: true,
+                ..Faults::default()
+            },
+            "memory",
+            "bank grows by 1.00 KiB an iteration",
+        ),
+        (
+            Faults {
+                thrash: true,
+                ..Faults::default()
+            },
+            "cache",
+            "cache frames throws out what is asked for again: 100 %",
+        ),
+        (
+            Faults {
+                drops: true,
+                ..Faults::default()
+            },
+            "streaming",
+            "video gives up 3.2 % of its frames: 4 of 124",
+        ),
+        (
+            Faults {
+                slow_layer: true,
+                ..Faults::default()
+            },
+            "layers",
+            "layer blocks.4.attention takes 30 % longer",
+        ),
+    ];
+    for (faults, category, issue) in plants {
+        let (found, told) = first(faults).expect("a finding");
+        assert!(
+            found == category && told.starts_with(issue),
+            "{category}: {found}: {told}"
+        );
+    }
+}
+
+#[test]
+fn the_slow_rank_is_found_though_all_take_as_long() {
+    let slow = Faults {
+        slow_rank: true,
+        ..Faults::default()
+    };
+    let runs: Vec<_> = (0..4).map(|rank| session(slow, Some(rank))).collect();
+    let found = ranks(&runs, &[0; 4]);
+    assert!(
+        found.findings[0].issue.starts_with("rank 2 works "),
+        "{:?}",
+        found.findings
+    );
+    assert_eq!(found.findings.len(), 1);
+    assert!(
+        found.warnings.is_empty() && found.balance < 0.95,
+        "{}",
+        found.balance
+    );
+    let missing = ranks(&runs[1..], &[0; 3]);
+    assert_eq!(
+        missing.warnings,
+        ["rank 0 of 4 is missing; figures of all ranks are without it"]
+    );
+    let twice: Vec<_> = runs.iter().chain(&runs[3..]).cloned().collect();
+    assert_eq!(
+        ranks(&twice, &[0; 5]).warnings,
+        ["rank 3 is there 2 times; sums count it as often"]
+    );
+}
+
+#[test]
+fn nothing_at_all_is_a_report_too() {
+    let found = Collector::new(View::default()).finish(About::default());
+    assert_eq!((found.wall_ns, found.items, found.events), (0, 0, 0));
+    assert_eq!(
+        found.warnings,
+        ["the session did not end in order; this is what it had recorded until then"]
+    );
+}
