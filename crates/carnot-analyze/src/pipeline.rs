@@ -34,8 +34,9 @@ pub use stages::{Components, Iteration, Iterations, Part, Stage, StageNode};
 pub use streaming::{Occupancy, Playback, PromptLatency, Streaming};
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::{self, Read, Seek};
 
-use carnot_record::trace_file::{EventKind, EventSite, Occurrence};
+use carnot_record::trace_file::{EventKind, EventSite, Occurrence, TraceReader};
 use carnot_record::{Arithmetic, MachineProfile, Note, Session, Span, SpanKind, Thread};
 use serde::Serialize;
 
@@ -463,6 +464,26 @@ impl Collector {
         analysis.findings = findings::findings(&analysis);
         analysis
     }
+}
+
+/// Goes through all events of a trace file, a frame in memory at a time.
+///
+/// The machine is `view`'s, or else the one that the session knew.
+pub fn read<R: Read + Seek>(
+    file: &mut TraceReader<R>,
+    mut view: View,
+) -> io::Result<PipelineAnalysis> {
+    view.machine = view.machine.or_else(|| file.session().machine.clone());
+    let mut collector = Collector::new(view);
+    file.for_each(|site, number, occurrence| collector.take(site, number, occurrence))?;
+    Ok(collector.finish(About {
+        session: file.session().clone(),
+        threads: file.threads().to_vec(),
+        sites: file.sites().to_vec(),
+        lost: file.lost().clone(),
+        notes: file.notes(),
+        damage: file.damage().to_vec(),
+    }))
 }
 
 fn entry<'a, T>(

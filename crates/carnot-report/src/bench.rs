@@ -4,6 +4,7 @@ pub mod csv;
 pub mod html;
 pub mod markdown;
 mod rows;
+pub(crate) use html::PLOT;
 pub mod text;
 
 #[doc(no_inline)]

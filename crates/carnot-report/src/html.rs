@@ -15,6 +15,8 @@ const TEMPLATE: &str = include_str!("html/report.html");
 pub(crate) const STYLE: &str = include_str!("html/report.css");
 pub(crate) const FORMAT: &str = include_str!("html/format.js");
 pub(crate) const DRAW: &str = include_str!("html/draw.js");
+pub(crate) const TIMELINE: &str = include_str!("html/timeline.js");
+pub(crate) const TABLES: &str = include_str!("html/tables.js");
 
 /// In order: each may use those before it.
 const SCRIPTS: [&str; 11] = [
@@ -23,11 +25,11 @@ const SCRIPTS: [&str; 11] = [
     include_str!("html/summary.js"),
     include_str!("html/waterfall.js"),
     include_str!("html/roofline.js"),
-    include_str!("html/timeline.js"),
+    TIMELINE,
     include_str!("html/flame.js"),
     include_str!("html/layers.js"),
     include_str!("html/memory.js"),
-    include_str!("html/tables.js"),
+    TABLES,
     include_str!("html/main.js"),
 ];
 

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | [`text`], [`markdown`], [`html`] | [`perfetto`], [`chrome`], [`speedscope`] | [`pprof`], [`collapsed`], [`flamegraph`] |
 //!
-//! [`json`] and [`csv`] are for scripts. [`mod@bench`] has the forms of what a benchmark measured, [`stack_profile`] those of sampled stacks, [`columns`] is a table for whoever has rows and no report.
+//! [`json`] and [`csv`] are for scripts. [`mod@bench`] has the forms of what a benchmark measured, [`stack_profile`] those of sampled stacks, [`pipeline`] those of the session of a pipeline, [`columns`] is a table for whoever has rows and no report.
 //!
 //! ```
 //! use carnot_analyze::{MachineProfile, RunInfo, Trace, analyze};
@@ -33,6 +33,7 @@ pub mod html;
 pub mod json;
 pub mod markdown;
 pub mod perfetto;
+pub mod pipeline;
 pub mod pprof;
 mod protobuf;
 pub mod speedscope;

@@ -6,6 +6,7 @@
 //! recorder  a thread that moves what the probe has into the file, ten times a second
 //! convert   from the probe's words to the file's
 //! status    what is known so far, and the line that tells it
+//! reports   what is made of the file at the end
 //! ```
 //!
 //! ```
@@ -28,10 +29,12 @@ pub mod config;
 mod convert;
 mod error;
 mod recorder;
+mod reports;
 mod session;
 mod status;
 
 pub use config::Config;
 pub use error::Error;
+pub use reports::{Reports, report};
 pub use session::{Identity, Session};
 pub use status::Status;

@@ -48,7 +48,6 @@ impl Identity {
 pub struct Session {
     header: Mutex<Header>,
     path: PathBuf,
-    keep_trace: bool,
     status: Arc<Mutex<Status>>,
     messages: Option<Sender<Message>>,
     recorder: Option<JoinHandle<io::Result<()>>>,
@@ -83,7 +82,6 @@ impl Session {
             path: path(config, &header),
             status: Arc::new(Mutex::new(Status::of(&header.id))),
             header: Mutex::default(),
-            keep_trace: config.save_raw_data,
             messages: None,
             recorder: None,
         };
@@ -168,11 +166,6 @@ impl Session {
             source,
         })?;
         Ok(self.path.clone())
-    }
-
-    /// Whether the trace is to be kept once reports were made of it.
-    pub fn keeps_trace(&self) -> bool {
-        self.keep_trace
     }
 
     fn close(&mut self, outcome: Option<Outcome>) -> io::Result<()> {

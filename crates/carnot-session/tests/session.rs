@@ -86,6 +86,7 @@ fn a_session_is_recorded(config: &Config) {
     assert!(name.starts_with("trace_a_b_run_20"), "{name}");
     span!("after", Kind::Stage).end();
     check(&path);
+    reports_are_made_of_it(&path, config);
 }
 
 fn pipeline() {
@@ -176,6 +177,40 @@ fn check(path: &Path) {
         Occurrence::DroppedFrames { count: 2, .. }
     ));
     assert!(reader.damage().is_empty());
+}
+
+fn reports_are_made_of_it(path: &Path, config: &Config) {
+    let reports = carnot_session::report(path, config, Some(16.0)).expect("they are written");
+    let kinds: Vec<_> = reports
+        .files
+        .iter()
+        .filter_map(|file| file.extension())
+        .collect();
+    assert_eq!(kinds, ["html", "json", "carnot"]);
+    assert!(reports.files[1].file_name().is_some_and(|name| {
+        name.to_string_lossy()
+            .starts_with("profiling_report_a_b_run_20")
+    }));
+    assert!(
+        reports.text.contains("1. Overall performance"),
+        "{}",
+        reports.text
+    );
+    let json = std::fs::read_to_string(&reports.files[1]).expect("it is there");
+    let json: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
+    assert_eq!(json["streaming_analysis"]["total_dropped_frames"], 2);
+    assert_eq!(json["model_analysis"]["total_parameters"], 12);
+    assert_eq!(
+        json["cache_analysis"]["frames"]["cache_performance"]["misses"],
+        1
+    );
+    assert_eq!(json["stage_analysis"]["stages"]["denoise"]["call_count"], 1);
+    let once = Config {
+        save_raw_data: false,
+        ..config.clone()
+    };
+    carnot_session::report(path, &once, None).expect("they are written again");
+    assert!(!path.exists());
 }
 
 fn one_that_is_dropped_reads_and_says_so(config: &Config) {

@@ -14,7 +14,13 @@ const LAYERS: [(&str, &[&str]); 20] = [
     ("carnot-engine", &[]),
     (
         "carnot-session",
-        &["carnot-probe", "carnot-record", "carnot-samplers"],
+        &[
+            "carnot-analyze",
+            "carnot-probe",
+            "carnot-record",
+            "carnot-report",
+            "carnot-samplers",
+        ],
     ),
     ("carnot-analyze", &["carnot-record", "carnot-statistics"]),
     (

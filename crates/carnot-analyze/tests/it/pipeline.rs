@@ -7,13 +7,14 @@ use carnot_record::{Arithmetic, CacheOutcome, Outcome, Rank, Session, SpanKind};
 const MS: u64 = 1_000_000;
 
 /// What is wrong with a run.
-#[derive(Clone, Copy, Default, PartialEq)]
-struct Faults {
-    leak: bool,
-    thrash: bool,
-    drops: bool,
-    slow_layer: bool,
-    slow_rank: bool,
+#[derive(Clone, Copy, PartialEq)]
+enum Fault {
+    Nothing,
+    Leak,
+    Thrash,
+    Drops,
+    SlowLayer,
+    SlowRank,
 }
 
 struct Run {
@@ -86,126 +87,110 @@ impl Run {
     }
 }
 
-/// Two prompts of twenty blocks: a language model each prompt, four steps of six layers and a memory step each block, then decoding.
-fn session(faults: Faults, rank: Option<u32>) -> PipelineAnalysis {
+impl Run {
+    /// Four steps of six layers, and what goes wrong in a block.
+    fn denoise(&mut self, block: u32, fault: Fault, rank: Option<u32>) {
+        for step in 0..4 {
+            let start = self.now;
+            for layer in 0..6_u32 {
+                let is_slow = fault == Fault::SlowLayer && layer == 4;
+                let slower = if is_slow { 1.3 } else { 1.0 };
+                let noise = (block * 7 + step * 3 + layer) % 5;
+                let ns = MS as f64 * slower + f64::from(noise) * 1000.0;
+                let name = format!("blocks.{layer}.attention");
+                self.work(&name, SpanKind::Layer, ns as u64, Some(layer));
+            }
+            self.end("denoise", SpanKind::Step, start, Some(step), 0);
+        }
+        let is_slow = fault == Fault::SlowRank && rank == Some(2);
+        self.now += if is_slow { 6 * MS } else { 0 };
+        if rank.is_some() {
+            let ns = if rank == Some(2) { MS } else { 2 * MS };
+            self.work("all_reduce", SpanKind::Wait, ns, None);
+        }
+    }
+
+    /// What is taken and given back, and four look-ups among nine entries.
+    fn remember(&mut self, block: u32, is_cold: bool, fault: Fault) {
+        self.memory(64 << 10);
+        let kept = if fault == Fault::Leak { 1024 } else { 0 };
+        self.memory(kept - (64 << 10));
+        self.work("memory_bank", SpanKind::Stage, MS / 2, None);
+        let time_ns = self.now;
+        for look_up in 0..4_u64 {
+            let key = Some(1 + (u64::from(block) * 4 + look_up) % 9);
+            let is_miss = fault == Fault::Thrash || is_cold;
+            let outcome = [CacheOutcome::Hit, CacheOutcome::Miss][usize::from(is_miss)];
+            self.look_up(time_ns, outcome, key);
+            if fault == Fault::Thrash {
+                self.look_up(time_ns, CacheOutcome::Evict, None);
+            }
+        }
+    }
+
+    fn look_up(&mut self, time_ns: u64, outcome: CacheOutcome, key: Option<u64>) {
+        let bytes = 10;
+        let event = Occurrence::Cache {
+            time_ns,
+            outcome,
+            key,
+            bytes,
+        };
+        self.event("frames", EventKind::Cache, event);
+    }
+
+    fn deliver(&mut self, index: u32, prompt: u32) {
+        let frame = Occurrence::Frame {
+            time_ns: self.now,
+            index,
+            count: 3,
+            generate_ns: 25 * MS,
+            encode_ns: MS,
+            send_ns: 0,
+            bytes: 1000,
+            occupancy: Some(2),
+            prompt: Some(prompt),
+        };
+        self.event("video", EventKind::Frame, frame);
+    }
+}
+
+/// Two prompts of twenty blocks: a language model each prompt, steps and a memory step each block, then decoding.
+fn session(fault: Fault, rank: Option<u32>) -> PipelineAnalysis {
     let mut run = Run::new(View {
         playback_fps: Some(16.0),
         ..View::default()
     });
     run.work("initialization", SpanKind::Stage, 20 * MS, None);
-    let mut frames = 0_u32;
     for prompt in 0..2_u32 {
-        let (prompt_start, diffusion) = (run.now, run.now);
+        let begun = run.now;
         run.work("llm_agent", SpanKind::Stage, 3 * MS, None);
         for block in 0..20_u32 {
             let start = run.now;
-            for step in 0..4 {
-                let step_start = run.now;
-                for layer in 0..6_u32 {
-                    let slower = if faults.slow_layer && layer == 4 {
-                        1.3
-                    } else {
-                        1.0
-                    };
-                    let ns =
-                        MS as f64 * slower + f64::from((block * 7 + step * 3 + layer) % 5) * 1000.0;
-                    run.work(
-                        &format!("blocks.{layer}.attention"),
-                        SpanKind::Layer,
-                        ns as u64,
-                        Some(layer),
-                    );
-                }
-                run.end("denoise", SpanKind::Step, step_start, Some(step), 0);
-            }
-            if faults.slow_rank && rank == Some(2) {
-                run.now += 6 * MS;
-            }
-            if rank.is_some() {
-                run.work(
-                    "all_reduce",
-                    SpanKind::Wait,
-                    if rank == Some(2) { MS } else { 2 * MS },
-                    None,
-                );
-            }
-            run.memory(64 << 10);
-            let kept = if faults.leak { 1024 } else { 0 };
-            run.memory(kept - (64 << 10));
-            let bank = run.now;
-            run.now += MS / 2;
-            run.end("memory_bank", SpanKind::Stage, bank, None, 0);
-            for look_up in 0..4_u64 {
-                let key = Some(1 + (u64::from(block) * 4 + look_up) % 9);
-                let outcome = if faults.thrash || (prompt == 0 && block < 3) {
-                    CacheOutcome::Miss
-                } else {
-                    CacheOutcome::Hit
-                };
+            run.denoise(block, fault, rank);
+            run.remember(block, prompt == 0 && block < 3, fault);
+            let number = prompt * 20 + block;
+            run.end("block", SpanKind::Block, start, Some(number), 3);
+            run.deliver(number * 3, prompt);
+            if fault == Fault::Drops && block % 7 == 6 {
                 let time_ns = run.now;
-                run.event(
-                    "frames",
-                    EventKind::Cache,
-                    Occurrence::Cache {
-                        time_ns,
-                        outcome,
-                        key,
-                        bytes: 10,
-                    },
-                );
-                if faults.thrash {
-                    let outcome = CacheOutcome::Evict;
-                    run.event(
-                        "frames",
-                        EventKind::Cache,
-                        Occurrence::Cache {
-                            time_ns,
-                            outcome,
-                            key: None,
-                            bytes: 10,
-                        },
-                    );
-                }
-            }
-            run.end(
-                "block",
-                SpanKind::Block,
-                start,
-                Some(prompt * 20 + block),
-                3,
-            );
-            let frame = Occurrence::Frame {
-                time_ns: run.now,
-                index: frames,
-                count: 3,
-                generate_ns: 25 * MS,
-                encode_ns: MS,
-                send_ns: 0,
-                bytes: 1000,
-                occupancy: Some(2),
-                prompt: Some(prompt),
-            };
-            run.event("video", EventKind::Frame, frame);
-            frames += 3;
-            if faults.drops && block % 7 == 6 {
-                let dropped = Occurrence::DroppedFrames {
-                    time_ns: run.now,
-                    count: 1,
-                };
+                let dropped = Occurrence::DroppedFrames { time_ns, count: 1 };
                 run.event("video", EventKind::Frame, dropped);
             }
         }
-        run.end("diffusion", SpanKind::Stage, diffusion, None, 0);
+        run.end("diffusion", SpanKind::Stage, begun, None, 0);
         run.work("vae_decoding", SpanKind::Stage, 90 * MS, None);
-        run.end("prompt", SpanKind::Prompt, prompt_start, Some(prompt), 0);
+        run.end("prompt", SpanKind::Prompt, begun, Some(prompt), 0);
         run.now += 2 * MS;
     }
+    let world_size = 4;
+    let local_rank = 0;
     let session = Session {
         unit: "frames".to_owned(),
         rank: rank.map(|rank| Rank {
             rank,
-            world_size: 4,
-            local_rank: rank,
+            world_size,
+            local_rank,
         }),
         outcome: Some(Outcome::Completed),
         ..Session::default()
@@ -219,7 +204,7 @@ fn session(faults: Faults, rank: Option<u32>) -> PipelineAnalysis {
 
 #[test]
 fn the_sections_add_up() {
-    let found = session(Faults::default(), None);
+    let found = session(Fault::Nothing, None);
     assert_eq!(
         found.overall.iter().map(|part| part.ns).sum::<u64>(),
         found.wall_ns
@@ -279,16 +264,17 @@ fn the_sections_add_up() {
     assert_eq!((stage.as_str(), ns), ("diffusion", components.ns));
 }
 
+fn check(nodes: &[carnot_analyze::pipeline::StageNode]) {
+    for node in nodes {
+        let within: u64 = node.children.iter().map(|child| child.total_ns).sum();
+        assert_eq!(node.self_ns + within, node.total_ns, "{}", node.name);
+        check(&node.children);
+    }
+}
+
 #[test]
 fn own_times_and_shares_of_a_parent_add_up() {
-    let found = session(Faults::default(), None);
-    fn check(nodes: &[carnot_analyze::pipeline::StageNode]) {
-        for node in nodes {
-            let within: u64 = node.children.iter().map(|child| child.total_ns).sum();
-            assert_eq!(node.self_ns + within, node.total_ns, "{}", node.name);
-            check(&node.children);
-        }
-    }
+    let found = session(Fault::Nothing, None);
     check(&found.tree);
     let own: u64 = found.stages.iter().map(|stage| stage.self_ns).sum();
     // Between the prompts nothing is open.
@@ -299,7 +285,7 @@ fn own_times_and_shares_of_a_parent_add_up() {
 
 #[test]
 fn streams_are_seen_as_a_viewer_sees_them() {
-    let found = session(Faults::default(), None);
+    let found = session(Fault::Nothing, None);
     let stream = &found.streaming[0];
     assert_eq!(
         (stream.frames, stream.dropped, stream.deliveries),
@@ -318,13 +304,13 @@ fn streams_are_seen_as_a_viewer_sees_them() {
 
 #[test]
 fn a_planted_fault_is_the_first_finding() {
-    let first = |faults| {
-        session(faults, None)
+    let first = |fault| {
+        session(fault, None)
             .findings
             .first()
             .map(|found| (found.category.clone(), found.issue.clone()))
     };
-    let healthy = session(Faults::default(), None);
+    let healthy = session(Fault::Nothing, None);
     assert!(
         healthy
             .findings
@@ -334,41 +320,25 @@ fn a_planted_fault_is_the_first_finding() {
         healthy.findings
     );
     let plants = [
+        (Fault::Leak, "memory", "bank grows by 1.00 KiB an iteration"),
         (
-            Faults {
-                leak: true,
-                ..Faults::default()
-            },
-            "memory",
-            "bank grows by 1.00 KiB an iteration",
-        ),
-        (
-            Faults {
-                thrash: true,
-                ..Faults::default()
-            },
+            Fault::Thrash,
             "cache",
             "cache frames throws out what is asked for again: 100 %",
         ),
         (
-            Faults {
-                drops: true,
-                ..Faults::default()
-            },
+            Fault::Drops,
             "streaming",
             "video gives up 3.2 % of its frames: 4 of 124",
         ),
         (
-            Faults {
-                slow_layer: true,
-                ..Faults::default()
-            },
+            Fault::SlowLayer,
             "layers",
             "layer blocks.4.attention takes 30 % longer",
         ),
     ];
-    for (faults, category, issue) in plants {
-        let (found, told) = first(faults).expect("a finding");
+    for (fault, category, issue) in plants {
+        let (found, told) = first(fault).expect("a finding");
         assert!(
             found == category && told.starts_with(issue),
             "{category}: {found}: {told}"
@@ -378,10 +348,7 @@ fn a_planted_fault_is_the_first_finding() {
 
 #[test]
 fn the_slow_rank_is_found_though_all_take_as_long() {
-    let slow = Faults {
-        slow_rank: true,
-        ..Faults::default()
-    };
+    let slow = Fault::SlowRank;
     let runs: Vec<_> = (0..4).map(|rank| session(slow, Some(rank))).collect();
     let found = ranks(&runs, &[0; 4]);
     assert!(

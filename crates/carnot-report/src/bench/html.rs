@@ -7,13 +7,14 @@ use carnot_record::BenchRecord;
 use crate::html::{DRAW, FORMAT, STYLE, fill};
 
 const TEMPLATE: &str = include_str!("html/bench.html");
+pub(crate) const PLOT: &str = include_str!("html/plot.js");
 const OWN_STYLE: &str = include_str!("html/bench.css");
 
 /// In order: each may use those before it.
 const SCRIPTS: [&str; 5] = [
     FORMAT,
     DRAW,
-    include_str!("html/plot.js"),
+    PLOT,
     include_str!("html/tables.js"),
     include_str!("html/main.js"),
 ];

@@ -1,5 +1,7 @@
 // The timeline: a lane for each thread, spans by depth. Spans narrower than a pixel are drawn as one.
 const ROW = 17, LANE_GAP = 12, AXIS = 24, LABEL = 84;
+// A page that is served has more: what is asked for here is drawn in place of what came with the page.
+const ASK_AFTER_MS = 150;
 
 function timelineRows(data) {
   const rows = new Map();
@@ -29,15 +31,15 @@ function drawTimeline(data, analysis) {
   byId("timeline-lead").textContent = `Drag to move, Ctrl and wheel to zoom, double-click a span to fill the view with it.${hidden}`;
   if (data.start_ns.length === 0) {
     byId("timeline").replaceChildren(element("p", { class: "empty" }, "No spans were recorded."));
-    return;
+    return null;
   }
   const layout = timelineRows(data);
   const canvas = element("canvas", { tabindex: 0, "aria-label": "Timeline" });
   canvas.style.height = `${layout.height}px`;
-  const kinds = [["operation", "kernel"], ["wait", "wait"], ["engine", "engine"], ["step", "step"], ["phase", "phase"]];
+  const kinds = (analysis.phases ? ["operation", "wait", "engine", "step", "phase"] : ["stage", "block", "step", "layer", "wait"]).map((kind) => [kind, KIND_FILLS[kind]]);
   byId("timeline").replaceChildren(canvas, legend(kinds.map(([name, fill]) => [name, colour(fill)])));
-  const view = { from: 0, to: data.end_ns, data, layout, canvas };
-  const redraw = () => paintTimeline(view);
+  const view = { from: 0, to: data.end_ns, data, layout, canvas, wanted: "" };
+  const redraw = () => { paintTimeline(view); askForMore(view, data); };
   const zoom = (factor, at = (view.from + view.to) / 2) => {
     const span = Math.min(data.end_ns, Math.max(50, (view.to - view.from) * factor));
     const from = at - ((at - view.from) / (view.to - view.from)) * span;
@@ -50,13 +52,31 @@ function drawTimeline(data, analysis) {
   new ResizeObserver(redraw).observe(canvas);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   redraw();
+  return { view, redraw };
+}
+
+// Once the view has stood still for a moment, whoever serves the page is asked for the spans that can be seen in it.
+function askForMore(view, first) {
+  if (!view.source || first.hidden === 0 || view.asked === `${view.from} ${view.to}`) return;
+  view.asked = `${view.from} ${view.to}`;
+  clearTimeout(view.timer);
+  view.timer = setTimeout(async () => {
+    const { from, to } = view;
+    const answer = await fetch(`${view.source}?from=${Math.floor(from)}&to=${Math.ceil(to)}`);
+    if (!answer.ok || from !== view.from || to !== view.to) return;
+    const data = await answer.json();
+    if (data.start_ns.length === 0) return;
+    [view.data, view.layout] = [{ ...data, end_ns: first.end_ns }, timelineRows(data)];
+    view.canvas.style.height = `${view.layout.height}px`;
+    paintTimeline(view);
+  }, ASK_AFTER_MS);
 }
 
 function timelineButtons(view, analysis, zoom, redraw) {
   const { data } = view;
   const show = (from, to) => { view.from = from; view.to = Math.max(to, from + 50); redraw(); };
   const buttons = [["all", () => show(0, data.end_ns)]];
-  for (const phase of analysis.phases) {
+  for (const phase of analysis.phases ?? []) {
     const index = data.site.findIndex((site) => data.sites[site]?.kind === "phase" && data.sites[site].name === phase.name);
     if (index >= 0) buttons.push([phase.name, () => show(data.start_ns[index], data.start_ns[index] + data.duration_ns[index])]);
   }
@@ -69,7 +89,7 @@ function timelineButtons(view, analysis, zoom, redraw) {
 }
 
 function timelinePointer(view, zoom, redraw) {
-  const { canvas, data } = view;
+  const { canvas } = view, first = view.data;
   const timeAt = (event) => view.from + ((event.offsetX - LABEL) / (canvas.clientWidth - LABEL)) * (view.to - view.from);
   let drag = null;
   canvas.addEventListener("pointerdown", (event) => { drag = { x: event.offsetX, from: view.from }; canvas.setPointerCapture(event.pointerId); });
@@ -79,17 +99,17 @@ function timelinePointer(view, zoom, redraw) {
     if (drag) {
       const span = view.to - view.from;
       const moved = ((drag.x - event.offsetX) / (canvas.clientWidth - LABEL)) * span;
-      view.from = Math.max(0, Math.min(drag.from + moved, data.end_ns - span));
+      view.from = Math.max(0, Math.min(drag.from + moved, first.end_ns - span));
       view.to = view.from + span;
       hint.hide();
       redraw();
       return;
     }
-    const found = spanAt(view, timeAt(event), event.offsetY);
+    const found = spanAt(view, timeAt(event), event.offsetY), { data } = view;
     if (found === null) { hint.hide(); return; }
     const site = data.sites[data.site[found]];
     const rows = [["time", duration(data.duration_ns[found])], ["from", duration(data.start_ns[found])], ["kind", site?.kind ?? ""]];
-    if (data.layer[found] !== null) rows.push(["layer", data.layer[found]]);
+    if (data.layer[found] !== null) rows.push([numberName(site?.kind), data.layer[found]]);
     hint.show(event, site?.name ?? "(unnamed)", rows);
   });
   canvas.addEventListener("wheel", (event) => {
@@ -98,7 +118,7 @@ function timelinePointer(view, zoom, redraw) {
     zoom(event.deltaY > 0 ? 1.25 : 0.8, timeAt(event));
   }, { passive: false });
   canvas.addEventListener("dblclick", (event) => {
-    const found = spanAt(view, timeAt(event), event.offsetY);
+    const found = spanAt(view, timeAt(event), event.offsetY), { data } = view;
     if (found === null) return;
     const margin = data.duration_ns[found] * 0.04 + 20;
     view.from = Math.max(0, data.start_ns[found] - margin);
@@ -110,7 +130,7 @@ function timelinePointer(view, zoom, redraw) {
     if (event.key === "+") zoom(0.7); else if (event.key === "-") zoom(1.4);
     else if (move !== undefined) {
       const span = view.to - view.from;
-      view.from = Math.max(0, Math.min(view.from + move * span, data.end_ns - span));
+      view.from = Math.max(0, Math.min(view.from + move * span, first.end_ns - span));
       view.to = view.from + span;
       redraw();
     }
@@ -142,7 +162,7 @@ function paintTimeline(view) {
   ink.scale(scale, scale);
   const style = getComputedStyle(document.documentElement);
   const fill = (name) => style.getPropertyValue(`--${name}`).trim();
-  const fills = { operation: fill("kernel"), wait: fill("wait"), engine: fill("engine"), phase: fill("phase"), step: fill("step"), layer: fill("step"), stage: fill("stage"), other: fill("other") };
+  const fills = Object.fromEntries(Object.entries(KIND_FILLS).map(([kind, name]) => [kind, fill(name)]));
   ink.font = `11.5px ${style.fontFamily || "sans-serif"}`;
   const x = (time) => LABEL + ((time - from) / (to - from)) * (width - LABEL);
   timelineAxis(ink, view, x, fill);
@@ -157,6 +177,8 @@ function paintTimeline(view) {
       const left = Math.max(x(data.start_ns[index]), LABEL - 2);
       const right = Math.min(x(data.start_ns[index] + data.duration_ns[index]), width + 2);
       if (right - painted < 0.5) continue;
+      const isWanted = view.wanted === "" || (site?.name ?? "").toLowerCase().includes(view.wanted);
+      ink.globalAlpha = isWanted ? 1 : 0.15;
       ink.fillStyle = fills[site?.kind] ?? fills.other;
       ink.fillRect(left, top, Math.max(0.6, right - left - (right - left > 3 ? 0.8 : 0)), ROW - 2);
       painted = right;
@@ -164,8 +186,14 @@ function paintTimeline(view) {
       if (text) { ink.fillStyle = fill("text-on-bar"); ink.fillText(text, left + 3, top + ROW - 6); }
     }
   }
+  ink.globalAlpha = 1;
   ink.restore();
 }
+
+const KIND_FILLS = {
+  operation: "kernel", wait: "wait", engine: "engine", phase: "phase", step: "step", layer: "kernel", stage: "stage", prompt: "phase", chunk: "phase", block: "floor", other: "other",
+};
+const numberName = (kind) => (["prompt", "chunk", "block", "step"].includes(kind) ? "number" : "layer");
 
 // A moment, with as many decimals as tell it from its neighbours.
 function moment(at, step) {

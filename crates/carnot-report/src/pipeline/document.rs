@@ -1,0 +1,831 @@
+//! The sections of the report, once for all forms that are text.
+
+use carnot_analyze::pipeline::{
+    Components, Iteration, Iterations, Part, PipelineAnalysis, Priority, Ranks, Spread, Streaming,
+};
+use carnot_record::{Outcome, Session, SpanKind, Utc};
+
+use crate::units;
+
+/// Which sections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Template {
+    /// All there is something to say of.
+    #[default]
+    Full,
+    /// The five of an interactive video pipeline: overall, components, prompts, chunks, blocks.
+    Pipeline,
+}
+
+/// A report before it has a form.
+pub(super) struct Document {
+    pub title: String,
+    pub facts: Vec<String>,
+    pub sections: Vec<Section>,
+}
+
+/// A part of it.
+#[derive(Default)]
+pub(super) struct Section {
+    pub title: String,
+    /// Sentences before the table.
+    pub lines: Vec<String>,
+    pub table: Option<Table>,
+    /// Sentences after it.
+    pub after: Vec<String>,
+}
+
+/// Names on the left, figures on the right.
+#[derive(Default)]
+pub(super) struct Table {
+    pub heads: Vec<&'static str>,
+    pub rows: Vec<Vec<String>>,
+    /// How many columns stand to the left.
+    pub left: usize,
+}
+
+/// So many rows stand whole; of more, the first five and the last five.
+const WHOLE: usize = 10;
+const ENDS: usize = 5;
+/// Rows of tables that have no end of their own.
+const MOST: usize = 20;
+
+pub(super) fn document(
+    of: &PipelineAnalysis,
+    ranks: Option<&Ranks>,
+    template: Template,
+) -> Document {
+    let five = five(of);
+    let sections = match template {
+        Template::Pipeline => five,
+        Template::Full => [findings(of, ranks), losses(of)]
+            .into_iter()
+            .flatten()
+            .chain(five)
+            .chain([stages(of)])
+            .chain(
+                of.streaming
+                    .iter()
+                    .map(|stream| streaming(stream, &of.session.unit)),
+            )
+            .chain(
+                [
+                    layers(of),
+                    models(of),
+                    memory(of),
+                    pools(of),
+                    caches(of),
+                    machine(of),
+                ]
+                .into_iter()
+                .flatten(),
+            )
+            .chain(ranks.into_iter().flat_map(rank_sections))
+            .chain(doubts(of, ranks))
+            .collect(),
+    };
+    let name = if of.session.id.is_empty() {
+        "session"
+    } else {
+        &of.session.id
+    };
+    Document {
+        title: format!("carnot pipeline profile · {name}"),
+        facts: facts(of),
+        sections,
+    }
+}
+
+fn facts(of: &PipelineAnalysis) -> Vec<String> {
+    let Session {
+        unit,
+        tags,
+        rank,
+        host,
+        pid,
+        started_unix_ns,
+        outcome,
+        ..
+    } = &of.session;
+    let rank = rank.map_or_else(String::new, |rank| {
+        format!(" · rank {} of {}", rank.rank, rank.world_size)
+    });
+    let host = if host.is_empty() {
+        String::new()
+    } else {
+        format!(" · {host}, process {pid}")
+    };
+    let outcome = match outcome {
+        Some(Outcome::Completed) => String::new(),
+        Some(Outcome::Failed(why)) => format!(" · failed: {why}"),
+        None => " · did not end in order".to_owned(),
+    };
+    let begun = Utc::of(started_unix_ns / 1_000_000_000);
+    let mut facts = vec![format!("{begun}{rank}{host}{outcome}")];
+    let items = if of.items > 0 {
+        format!(
+            " · {} {unit}, {} {unit}/s",
+            units::count(of.items),
+            units::digits(of.items_per_s)
+        )
+    } else {
+        String::new()
+    };
+    let events = units::count(of.events);
+    facts.push(format!(
+        "{} wall{items} · {events} events",
+        units::duration(of.wall_ns as f64)
+    ));
+    if !tags.is_empty() {
+        let tags: Vec<String> = tags
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        facts.push(tags.join(" · "));
+    }
+    facts
+}
+
+fn findings(of: &PipelineAnalysis, ranks: Option<&Ranks>) -> Option<Section> {
+    let all = ranks
+        .iter()
+        .flat_map(|ranks| &ranks.findings)
+        .chain(&of.findings);
+    let rows: Vec<Vec<String>> = all
+        .take(MOST)
+        .map(|finding| {
+            let priority = match finding.priority {
+                Priority::High => "high",
+                Priority::Medium => "medium",
+                Priority::Low => "low",
+            };
+            vec![
+                priority.to_owned(),
+                finding.category.clone(),
+                format!("{} → {}", finding.issue, finding.suggestion),
+            ]
+        })
+        .collect();
+    (!rows.is_empty()).then(|| Section {
+        title: "What to look at".to_owned(),
+        table: Some(Table {
+            heads: vec!["priority", "where", "what, and what to do"],
+            rows,
+            left: 3,
+        }),
+        ..Section::default()
+    })
+}
+
+fn losses(of: &PipelineAnalysis) -> Option<Section> {
+    let rows: Vec<Vec<String>> = of
+        .losses
+        .iter()
+        .map(|loss| {
+            vec![
+                loss.name.clone(),
+                units::duration(loss.ns as f64),
+                units::percent(loss.share),
+            ]
+        })
+        .collect();
+    let floor = of.losses.iter().find(|loss| loss.name == "floor");
+    let after = if floor.is_some_and(|floor| floor.ns == 0) && of.wall_ns > 0 {
+        vec!["The floor is 0 because no span said how much work it is, or this machine's ceilings are not known (`carnot machine`).".to_owned()]
+    } else {
+        Vec::new()
+    };
+    (of.wall_ns > 0).then(|| Section {
+        title: "Where the time went, from the floor up".to_owned(),
+        lines: vec!["The main thread; all rows add up to the wall.".to_owned()],
+        table: Some(Table {
+            heads: vec!["loss", "time", "share"],
+            rows,
+            left: 1,
+        }),
+        after,
+    })
+}
+
+/// The five sections, each with a word where there is nothing to tell.
+fn five(of: &PipelineAnalysis) -> Vec<Section> {
+    let mut sections = vec![overall(of)];
+    if of.components.is_empty() {
+        sections.push(Section {
+            title: "2. Components".to_owned(),
+            lines: vec!["No stage has stages within it.".to_owned()],
+            ..Section::default()
+        });
+    }
+    sections.extend(of.components.iter().map(components));
+    for (number, kind, name) in [
+        (3, SpanKind::Prompt, "prompt"),
+        (4, SpanKind::Chunk, "chunk"),
+        (5, SpanKind::Block, "block"),
+    ] {
+        let mut those = of.iterations.iter().filter(|of| of.kind == kind).peekable();
+        if those.peek().is_none() {
+            sections.push(Section {
+                title: format!("{number}. Per {name}"),
+                lines: vec![format!("No {name}s were recorded.")],
+                ..Section::default()
+            });
+        }
+        sections.extend(those.map(|of| per(number, name, of)));
+    }
+    sections.extend(
+        of.iterations
+            .iter()
+            .filter(|of| of.kind == SpanKind::Step)
+            .map(steps),
+    );
+    sections
+}
+
+fn overall(of: &PipelineAnalysis) -> Section {
+    let mut rows: Vec<Vec<String>> = of.overall.iter().map(part).collect();
+    rows.push(vec![
+        "total".to_owned(),
+        units::duration(of.wall_ns as f64),
+        units::percent(1.0),
+    ]);
+    let unit = &of.session.unit;
+    let after = if of.items > 0 {
+        vec![format!(
+            "Throughput: {} {unit}/s ({} {unit} in {}).",
+            units::digits(of.items_per_s),
+            units::count(of.items),
+            units::duration(of.wall_ns as f64)
+        )]
+    } else {
+        Vec::new()
+    };
+    Section {
+        title: "1. Overall performance".to_owned(),
+        table: Some(Table {
+            heads: vec!["stage", "time", "of total"],
+            rows,
+            left: 1,
+        }),
+        after,
+        ..Section::default()
+    }
+}
+
+fn part(part: &Part) -> Vec<String> {
+    vec![
+        part.name.clone(),
+        units::duration(part.ns as f64),
+        units::percent(part.share),
+    ]
+}
+
+fn components(of: &Components) -> Section {
+    let rows = of.parts.iter().chain([&of.pure]).map(part).collect();
+    Section {
+        title: format!("2. Components within {}", of.stage),
+        table: Some(Table {
+            heads: vec!["component", "time", "of stage"],
+            rows,
+            left: 1,
+        }),
+        ..Section::default()
+    }
+}
+
+fn per(number: u32, name: &str, of: &Iterations) -> Section {
+    let row = |iteration: &Iteration| {
+        let components: Vec<String> = iteration
+            .components
+            .iter()
+            .map(|(name, ns)| format!("{name} {}", units::duration(*ns as f64)))
+            .collect();
+        let share = of.within.as_ref().map_or_else(String::new, |(_, whole)| {
+            units::percent(iteration.ns as f64 / (*whole).max(1) as f64)
+        });
+        vec![
+            format!(
+                "{name} {}",
+                iteration
+                    .index
+                    .map_or_else(|| "–".to_owned(), |index| index.to_string())
+            ),
+            units::duration(iteration.ns as f64),
+            share,
+            components.join(", "),
+        ]
+    };
+    let within = of
+        .within
+        .as_ref()
+        .map_or_else(|| "no stage".to_owned(), |(stage, _)| stage.clone());
+    let count = of.time.count;
+    let all: u64 = of.time.total_ns;
+    let share = of.within.as_ref().map(|(_, whole)| {
+        format!(
+            ", {} of it",
+            units::percent(all as f64 / (*whole).max(1) as f64)
+        )
+    });
+    Section {
+        title: format!("{number}. Per {name}: {}", of.name),
+        lines: vec![format!(
+            "{count}, within {within}{}.",
+            share.unwrap_or_default()
+        )],
+        table: Some(Table {
+            heads: vec![name_of(name), "time", "of stage", "components"],
+            rows: elided(&of.rows, of.left_out, row),
+            left: 1,
+        }),
+        after: vec![format!(
+            "Average per {name}: {}; {}.",
+            units::duration(of.time.mean_ns),
+            spread(&of.time)
+        )],
+    }
+}
+
+fn name_of(name: &str) -> &'static str {
+    match name {
+        "prompt" => "prompt",
+        "chunk" => "chunk",
+        _ => "block",
+    }
+}
+
+/// At most ten rows whole; else the first five, how many were left out, and the last five.
+fn elided(
+    rows: &[Iteration],
+    left_out: u64,
+    row: impl Fn(&Iteration) -> Vec<String>,
+) -> Vec<Vec<String>> {
+    if rows.len() <= WHOLE && left_out == 0 {
+        return rows.iter().map(row).collect();
+    }
+    let omitted = rows.len() as u64 + left_out - 2 * ENDS as u64;
+    let line = vec![
+        format!("… {} more", units::count(omitted)),
+        String::new(),
+        String::new(),
+        String::new(),
+    ];
+    let (first, last) = (rows[..ENDS].iter(), rows[rows.len() - ENDS..].iter());
+    first
+        .map(&row)
+        .chain([line])
+        .chain(last.map(&row))
+        .collect()
+}
+
+fn steps(of: &Iterations) -> Section {
+    Section {
+        title: format!("Steps: {}", of.name),
+        lines: vec![format!(
+            "{} steps, {} each in the mean; {}.",
+            units::count(of.time.count),
+            units::duration(of.time.mean_ns),
+            spread(&of.time)
+        )],
+        ..Section::default()
+    }
+}
+
+fn spread(time: &Spread) -> String {
+    let [min, p50, p99, max] =
+        [time.min_ns, time.p50_ns, time.p99_ns, time.max_ns].map(|ns| units::duration(ns as f64));
+    format!("from {min} to {max}, median {p50}, p99 {p99}")
+}
+
+fn stages(of: &PipelineAnalysis) -> Section {
+    let unit = &of.session.unit;
+    let row = |stage: &carnot_analyze::pipeline::Stage| {
+        let rate = if stage.items > 0 {
+            format!("{} {unit}/s", units::digits(stage.items_per_s))
+        } else {
+            String::new()
+        };
+        vec![
+            stage.name.clone(),
+            stage.kind.name().to_owned(),
+            units::count(stage.time.count),
+            units::duration(stage.time.total_ns as f64),
+            units::duration(stage.self_ns as f64),
+            units::percent(stage.self_share),
+            units::duration(stage.time.p50_ns as f64),
+            units::duration(stage.time.p99_ns as f64),
+            rate,
+        ]
+    };
+    let left_out = of.stages.len().saturating_sub(MOST);
+    Section {
+        title: "All spans by name".to_owned(),
+        lines: Vec::new(),
+        table: Some(Table {
+            heads: vec![
+                "name", "kind", "count", "total", "itself", "of wall", "p50", "p99", "rate",
+            ],
+            rows: of.stages.iter().take(MOST).map(row).collect(),
+            left: 2,
+        }),
+        after: if left_out > 0 {
+            vec![format!("{left_out} names more.")]
+        } else {
+            Vec::new()
+        },
+    }
+}
+
+fn streaming(of: &Streaming, unit: &str) -> Section {
+    let time = |ns: u64| units::duration(ns as f64);
+    let mut rows = vec![
+        [
+            "delivered".to_owned(),
+            format!(
+                "{} {unit} in {} deliveries",
+                units::count(of.frames),
+                units::count(of.deliveries)
+            ),
+        ],
+        [
+            "given up".to_owned(),
+            format!(
+                "{} ({})",
+                units::count(of.dropped),
+                units::percent(of.drop_share)
+            ),
+        ],
+        ["first frame".to_owned(), time(of.first_frame_ns)],
+        [
+            "rate".to_owned(),
+            format!(
+                "{}/s in the mean, {}/s over the last two seconds",
+                units::digits(of.mean_fps),
+                units::digits(of.current_fps)
+            ),
+        ],
+        ["interval".to_owned(), spread(&of.interval)],
+        [
+            "jitter".to_owned(),
+            format!(
+                "{} (p99 − p50), {} (root mean square)",
+                time(of.jitter_ns),
+                units::duration(of.reproduction_jitter_ns)
+            ),
+        ],
+        ["making".to_owned(), spread(&of.generate)],
+        ["encoding".to_owned(), spread(&of.encode)],
+    ];
+    if of.send.max_ns > 0 {
+        rows.push(["sending".to_owned(), spread(&of.send)]);
+    }
+    if let Some(occupancy) = of.occupancy {
+        rows.push([
+            "buffer".to_owned(),
+            format!(
+                "{} to {}, {} in the mean",
+                occupancy.min,
+                occupancy.max,
+                units::digits(occupancy.mean)
+            ),
+        ]);
+    }
+    if of.bytes > 0 {
+        rows.push(["encoded".to_owned(), units::bytes(of.bytes as f64)]);
+    }
+    match of.playback {
+        Some(playback) => rows.push([
+            format!("shown at {}/s", units::digits(playback.fps)),
+            format!(
+                "{} × real time; stands still {} times, {}; {} deliveries late",
+                units::digits(playback.real_time_factor),
+                playback.stalls,
+                time(playback.stall_ns),
+                playback.deadline_misses
+            ),
+        ]),
+        None => rows.push([
+            "real time".to_owned(),
+            "not known: say how fast frames are shown (--fps)".to_owned(),
+        ]),
+    }
+    for latency in of.prompt_latency.iter().take(ENDS) {
+        rows.push([
+            format!("prompt {}", latency.prompt),
+            format!("first frame {} after its begin", time(latency.ns)),
+        ]);
+    }
+    Section {
+        title: format!("Streaming: {}", of.stream),
+        table: Some(Table {
+            heads: vec!["what", "how much"],
+            rows: rows.into_iter().map(Vec::from).collect(),
+            left: 2,
+        }),
+        ..Section::default()
+    }
+}
+
+fn layers(of: &PipelineAnalysis) -> Option<Section> {
+    let row = |layer: &carnot_analyze::pipeline::LayerTime| {
+        vec![
+            layer.name.clone(),
+            units::count(layer.time.count),
+            units::duration(layer.time.total_ns as f64),
+            units::percent(layer.share),
+            units::duration(layer.time.p50_ns as f64),
+            if layer.flops > 0 {
+                units::operations_per_s(layer.flops_per_s)
+            } else {
+                String::new()
+            },
+            if layer.floor_ns > 0 {
+                units::whole_percent(layer.floor_ns as f64 / layer.time.total_ns.max(1) as f64)
+            } else {
+                String::new()
+            },
+            layer.over_like.map_or_else(String::new, |over| {
+                format!(
+                    "{}{}",
+                    units::digits(over),
+                    if layer.is_slow { " slow" } else { "" }
+                )
+            }),
+        ]
+    };
+    (!of.layers.is_empty()).then(|| Section {
+        title: "Computation: layers".to_owned(),
+        lines: vec![format!("{} layers, the longest first; \"of like\" is the median call over that of the layers that do the same.", of.layers.len())],
+        table: Some(Table {
+            heads: vec!["layer", "calls", "total", "share", "p50", "arithmetic", "of limit", "of like"],
+            rows: of.layers.iter().take(MOST).map(row).collect(),
+            left: 1,
+        }),
+        ..Section::default()
+    })
+}
+
+fn models(of: &PipelineAnalysis) -> Option<Section> {
+    let models = &of.session.models;
+    let rows = models.iter().map(|model| {
+        vec![
+            model.name.clone(),
+            model.kind.clone(),
+            units::amount(model.parameters as f64),
+        ]
+    });
+    let all: u64 = models.iter().map(|model| model.parameters).sum();
+    (!models.is_empty()).then(|| Section {
+        title: "Models".to_owned(),
+        table: Some(Table {
+            heads: vec!["model", "kind", "parameters"],
+            rows: rows.collect(),
+            left: 2,
+        }),
+        after: vec![format!("{} parameters in all.", units::amount(all as f64))],
+        ..Section::default()
+    })
+}
+
+fn memory(of: &PipelineAnalysis) -> Option<Section> {
+    let memory = &of.memory;
+    let size = |bytes: u64| units::bytes(bytes as f64);
+    let rows = memory.owners.iter().take(MOST).map(|owner| {
+        vec![
+            owner.owner.clone(),
+            size(owner.peak_bytes),
+            size(owner.live_bytes),
+            units::count(owner.allocations),
+            units::count(owner.releases),
+            units::bytes(owner.mean_bytes),
+            units::whole_percent(owner.small_share),
+            if owner.lifetime.count > 0 {
+                units::duration(owner.lifetime.p50_ns as f64)
+            } else {
+                String::new()
+            },
+        ]
+    });
+    let at_peak: Vec<String> = memory
+        .at_peak
+        .iter()
+        .take(ENDS)
+        .map(|(owner, bytes)| format!("{owner} {}", size(*bytes)))
+        .collect();
+    (!memory.owners.is_empty()).then(|| Section {
+        title: "Memory by owner".to_owned(),
+        lines: vec![format!(
+            "Peak {} after {}: {}.",
+            size(memory.peak_bytes),
+            units::duration(memory.peak_time_ns as f64),
+            at_peak.join(", ")
+        )],
+        table: Some(Table {
+            heads: vec![
+                "owner",
+                "peak",
+                "live",
+                "taken",
+                "given back",
+                "mean size",
+                "under 1 MiB",
+                "lifetime p50",
+            ],
+            rows: rows.collect(),
+            left: 1,
+        }),
+        ..Section::default()
+    })
+}
+
+fn pools(of: &PipelineAnalysis) -> Option<Section> {
+    let rows = of.memory.pools.iter().map(|pool| {
+        vec![
+            pool.name.clone(),
+            units::bytes(pool.reserved_bytes),
+            units::bytes(pool.used_bytes),
+            units::percent(pool.fragmentation),
+        ]
+    });
+    (!of.memory.pools.is_empty()).then(|| Section {
+        title: "Fragmentation of pools".to_owned(),
+        table: Some(Table {
+            heads: vec!["pool", "has", "uses", "idle"],
+            rows: rows.collect(),
+            left: 1,
+        }),
+        ..Section::default()
+    })
+}
+
+fn caches(of: &PipelineAnalysis) -> Option<Section> {
+    let rows = of.caches.iter().map(|cache| {
+        vec![
+            cache.cache.clone(),
+            units::count(cache.requests),
+            units::percent(cache.hit_rate),
+            units::percent(cache.miss_rate),
+            units::count(cache.evictions),
+            units::count(cache.peak_entries),
+            units::bytes(cache.peak_resident_bytes as f64),
+            cache.advised.map_or_else(
+                || "no keys".to_owned(),
+                |(size, ratio)| {
+                    format!(
+                        "{} (misses {})",
+                        units::count(size),
+                        units::whole_percent(ratio)
+                    )
+                },
+            ),
+        ]
+    });
+    (!of.caches.is_empty()).then(|| Section {
+        title: "Caches".to_owned(),
+        table: Some(Table {
+            heads: vec![
+                "cache",
+                "look-ups",
+                "hits",
+                "misses",
+                "evictions",
+                "entries",
+                "bytes",
+                "entries advised",
+            ],
+            rows: rows.collect(),
+            left: 1,
+        }),
+        ..Section::default()
+    })
+}
+
+fn machine(of: &PipelineAnalysis) -> Option<Section> {
+    let rows = of.counters.iter().take(2 * MOST).map(|counter| {
+        let value = |value: f64| figure(&counter.name, value);
+        let mut last = value(counter.last);
+        if let Some(energy) = counter.watt_hours {
+            last = format!("{last} ({energy:.3} Wh)");
+        }
+        vec![
+            counter.name.clone(),
+            units::count(counter.samples),
+            value(counter.min),
+            value(counter.mean),
+            value(counter.max),
+            last,
+        ]
+    });
+    (!of.counters.is_empty()).then(|| Section {
+        title: "Values over time".to_owned(),
+        table: Some(Table {
+            heads: vec!["counter", "samples", "min", "mean", "max", "last"],
+            rows: rows.collect(),
+            left: 1,
+        }),
+        ..Section::default()
+    })
+}
+
+/// A value in the unit that its name ends in.
+fn figure(name: &str, value: f64) -> String {
+    let unit = name.rsplit('_').next().unwrap_or_default();
+    match unit {
+        "bytes" => units::bytes(value),
+        "percent" => format!("{value:.1} %"),
+        "watts" => format!("{value:.1} W"),
+        "celsius" => format!("{value:.0} °C"),
+        "seconds" => units::duration(value * 1e9),
+        "mhz" => format!("{value:.0} MHz"),
+        _ => units::digits(value),
+    }
+}
+
+fn rank_sections(ranks: &Ranks) -> Vec<Section> {
+    let time = |ns: u64| units::duration(ns as f64);
+    let rows = ranks.ranks.iter().map(|row| {
+        let ahead = if row.clock_ahead_ns == 0 {
+            String::new()
+        } else {
+            units::duration(row.clock_ahead_ns as f64)
+        };
+        let host = row.host.clone();
+        vec![
+            row.rank.to_string(),
+            host,
+            time(row.wall_ns),
+            time(row.work_ns),
+            time(row.wait_ns),
+            units::count(row.items),
+            units::digits(row.over_median),
+            ahead,
+            row.outcome.clone(),
+        ]
+    });
+    let stages = ranks.stages.iter().take(MOST).map(|stage| {
+        vec![
+            stage.name.clone(),
+            time(stage.min_ns),
+            units::duration(stage.mean_ns),
+            time(stage.max_ns),
+            time(stage.sum_ns),
+            stage.slowest.to_string(),
+        ]
+    });
+    vec![
+        Section {
+            title: format!("Ranks: {} of {}", ranks.ranks.len(), ranks.world_size),
+            lines: vec![format!(
+                "Balance {}: the mean of the ranks' own work over the most of them.",
+                units::percent(ranks.balance)
+            )],
+            table: Some(Table {
+                heads: vec![
+                    "rank",
+                    "host",
+                    "wall",
+                    "work",
+                    "waits",
+                    "items",
+                    "of median",
+                    "clock ahead",
+                    "end",
+                ],
+                rows: rows.collect(),
+                left: 2,
+            }),
+            ..Section::default()
+        },
+        Section {
+            title: "Stages over all ranks".to_owned(),
+            table: Some(Table {
+                heads: vec!["stage", "min", "mean", "max", "sum", "slowest rank"],
+                rows: stages.collect(),
+                left: 1,
+            }),
+            ..Section::default()
+        },
+    ]
+}
+
+fn doubts(of: &PipelineAnalysis, ranks: Option<&Ranks>) -> Option<Section> {
+    let mut lines: Vec<String> = of
+        .warnings
+        .iter()
+        .chain(ranks.iter().flat_map(|ranks| &ranks.warnings))
+        .cloned()
+        .collect();
+    for lost in &of.lost {
+        lines.push(format!(
+            "{} events of {} were lost: {} is too low",
+            units::count(lost.events),
+            lost.name,
+            lost.section
+        ));
+    }
+    (!lines.is_empty()).then(|| Section {
+        title: "What makes the figures doubtful".to_owned(),
+        lines,
+        ..Section::default()
+    })
+}
