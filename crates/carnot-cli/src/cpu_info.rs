@@ -47,7 +47,7 @@ pub fn read() -> Cpu {
             .filter(has)
             .map(str::to_owned)
             .collect(),
-        logical_cores: crate::cores::usable() as u32,
+        logical_cores: carnot_samplers::cores::usable() as u32,
         sockets: text
             .lines()
             .filter(|line| line.starts_with("physical id"))

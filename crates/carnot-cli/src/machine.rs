@@ -7,10 +7,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use carnot_kernels::ceiling::{Arithmetic, fork_join_ns, peak, read_bandwidth};
 use carnot_kernels::{BlockType, Compute, InstructionSet, Layout, Tuning};
 use carnot_record::{BandwidthCurve, BandwidthPoint, DispatchEntry, MachineProfile, Peaks, Record};
+use carnot_samplers::{cores, memory};
 
+use crate::cpu_info;
 use crate::kernels;
 use crate::printer::{Printer, Unit};
-use crate::{cores, cpu_info, memory};
 
 /// Working sets of the bandwidth curve: from the first-level cache to memory.
 const SMALLEST_BYTES: usize = 16 << 10;

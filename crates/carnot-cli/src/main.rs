@@ -3,16 +3,14 @@
 mod capture;
 mod cli;
 mod commands;
-mod control_group;
-mod cores;
 mod cpu_info;
 mod generation;
 mod interrupt;
 mod kernels;
 mod machine;
-mod memory;
 mod model_source;
 mod monitor;
+mod oversubscription;
 mod printer;
 mod record_file;
 mod stacks;

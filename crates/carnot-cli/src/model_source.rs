@@ -8,10 +8,11 @@ use carnot_formats::ModelFile;
 use carnot_kernels::InstructionSet;
 use carnot_llm::{CacheSize, EngineOptions, Error, LlmEngine};
 use carnot_record::ModelSummary;
+use carnot_samplers::{cores, memory};
 
 use crate::cli::{ComputeArguments, ModelArguments};
 use crate::printer::{Printer, Unit};
-use crate::{cores, machine, memory};
+use crate::{machine, oversubscription};
 
 #[cfg(feature = "embedded-model")]
 static EMBEDDED: &[u8] = include_bytes!("../../../models/embedded-q8_0.gguf");
@@ -103,7 +104,7 @@ pub fn options(
     let set = arguments.instruction_set.or(measured.map(|(set, _)| set));
     let set = set.unwrap_or_else(InstructionSet::best);
     let tuning = measured.filter(|(measured, _)| *measured == set);
-    let mut warnings = Vec::from_iter(cores::oversubscription(threads, set));
+    let mut warnings = Vec::from_iter(oversubscription::warning(threads, set));
     if !set.is_available() {
         warnings.push(format!(
             "this processor has no {set}; the scalar kernels run"

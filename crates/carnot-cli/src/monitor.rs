@@ -1,7 +1,7 @@
 //! What a machine, a process and a server do at the moment: read twice, told as rates between.
 //!
 //! ```text
-//! host       processors, memory, disks, networks ─┐
+//! host       processors, memory, disks, networks ─┐ (carnot-samplers)
 //! process    one of them                          ├─▶ Sampler ── every interval ──▶ Sample ──▶ sample/{json, csv}
 //! gpu        by the driver's own tool, if any     │                                    └────▶ commands/monitor/{lines, screen}
 //! server     a page of metrics, and the one before┘
@@ -9,10 +9,7 @@
 //!
 //! What is not known is `None`, never 0.
 
-pub mod gpu;
-pub mod host;
 pub mod host_metrics;
-pub mod process;
 pub mod sample;
 pub mod server;
 
@@ -20,8 +17,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use carnot_bench::load::Target;
-use host::HostReading;
-use process::{ProcessReading, Watched};
+use carnot_samplers::gpu;
+use carnot_samplers::host::HostReading;
+use carnot_samplers::process::{ProcessReading, Watched};
 use sample::Sample;
 use server::ServerWatch;
 

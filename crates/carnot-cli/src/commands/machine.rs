@@ -5,10 +5,11 @@ use std::fs;
 
 use anyhow::Context;
 use carnot_record::{MachineProfile, Record};
+use carnot_samplers::cores;
 
 use crate::cli::{Format, MachineArguments};
 use crate::printer::Printer;
-use crate::{cores, kernels, machine};
+use crate::{kernels, machine};
 
 pub fn execute(arguments: &MachineArguments, printer: &Printer) -> anyhow::Result<()> {
     let mut profile = machine::profile(cores::usable(), arguments.refresh, printer);

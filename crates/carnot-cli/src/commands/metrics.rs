@@ -8,10 +8,10 @@ use anyhow::Context;
 use carnot_bench::exposition::{Exposition, Family, Kind, Sample};
 use carnot_bench::load::Target;
 use carnot_bench::{FetchError, Fetcher};
+use carnot_samplers::host::HostReading;
 use serde_json::{Map, Value, json};
 
 use crate::cli::{ExportArguments, MetricsAction, MetricsFormat, SnapshotArguments, WatchedServer};
-use crate::monitor::host::HostReading;
 use crate::monitor::server::METRICS;
 use crate::monitor::{Sampler, host_metrics};
 use crate::printer::Printer;

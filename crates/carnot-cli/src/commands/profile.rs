@@ -11,6 +11,7 @@ use carnot_llm::LlmEngine;
 use carnot_probe::{Kind, span};
 use carnot_record::{MachineProfile, Trace, TracedRun};
 use carnot_report::{Form, json, text};
+use carnot_samplers::cores;
 
 use crate::capture::trace_of;
 use crate::cli::{Format, ProfileArguments};
@@ -18,7 +19,7 @@ use crate::generation::{Generation, generate};
 use crate::model_source::Loaded;
 use crate::printer::Printer;
 use crate::workload::Workload;
-use crate::{cores, interrupt, machine, model_source};
+use crate::{interrupt, machine, model_source};
 
 /// Ends the report for people.
 const NEXT: &str =

@@ -13,6 +13,7 @@ use anyhow::Context;
 use carnot_engine::TextEngine;
 use carnot_llm::scheduler::Policy;
 use carnot_llm::{CacheSize, EngineOptions};
+use carnot_samplers::cores;
 use carnot_server::{Compatibility, Keys, Limits, Server, Settings, SharedSettings, Tls};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
@@ -21,7 +22,7 @@ use crate::cli::{
     LimitArguments, LogArguments, LogFormat, MetricNames, ServeArguments, TlsArguments,
 };
 use crate::printer::Printer;
-use crate::{cores, machine, model_source};
+use crate::{machine, model_source};
 
 /// Threads that handle connections; engines compute on threads of their own.
 const CONNECTION_THREADS: usize = 2;

@@ -2,8 +2,7 @@
 //! computes rates over whatever interval is wanted.
 
 use carnot_bench::exposition::{Exposition, Family, Kind, Sample};
-
-use super::host::HostReading;
+use carnot_samplers::host::HostReading;
 
 /// Of a processor's clock.
 const TICKS_PER_S: f64 = 100.0;
@@ -114,7 +113,7 @@ pub fn exposition(of: &HostReading) -> Exposition {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitor::host::{Memory, Ticks};
+    use carnot_samplers::host::{Memory, Ticks};
 
     #[test]
     fn what_is_known_is_told_and_nothing_else() {

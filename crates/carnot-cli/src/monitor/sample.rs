@@ -1,11 +1,11 @@
 //! A sample, and how programs get it: an object a line, or a row under a header.
 
 use carnot_bench::exposition::Quantile;
+use carnot_samplers::gpu::Gpu;
+use carnot_samplers::host::Host;
+use carnot_samplers::process::{Process, Watched};
 use serde_json::{Map, Value, json};
 
-use super::gpu::Gpu;
-use super::host::Host;
-use super::process::{Process, Watched};
 use super::server::{Server, ServerSample};
 
 /// Everything that is watched, over an interval.
@@ -174,8 +174,8 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::monitor::host::Memory;
     use crate::monitor::server::Latency;
+    use carnot_samplers::host::Memory;
 
     /// A machine, a process and a server at work.
     pub fn fixed() -> Sample {

@@ -9,13 +9,14 @@ use carnot_engine::{Event, TextEngine, TextRequest, Usage};
 use carnot_llm::scheduler::Policy;
 use carnot_llm::{CacheSize, EngineOptions, LlmEngine};
 use carnot_record::{BenchRecord, Better, Metric, Series};
+use carnot_samplers::cores;
 use carnot_statistics::Reuse;
 
 use super::results::{self, Beginning};
 use super::stamp;
 use crate::cli::CacheArguments;
 use crate::printer::{Printer, Unit};
-use crate::{cores, interrupt, model_source};
+use crate::{interrupt, model_source};
 
 /// Tokens that special meanings may have: not used in prompts.
 const FIRST_TOKEN: usize = 300;

@@ -12,6 +12,7 @@ use carnot_llm::scheduler::Policy;
 use carnot_llm::{CacheSize, EngineOptions, LlmEngine};
 use carnot_probe::{Cost, Kind, span};
 use carnot_record::{BenchRecord, Better, MachineProfile, Metric, Series};
+use carnot_samplers::cores;
 use carnot_sampling::cpu::{RATE, Sampler};
 
 use super::cpu;
@@ -21,7 +22,7 @@ use crate::capture::trace_of;
 use crate::cli::{ConcurrentArguments, WorkloadArguments};
 use crate::printer::{Printer, Unit};
 use crate::workload::Workload;
-use crate::{cores, interrupt, machine, model_source, stacks};
+use crate::{interrupt, machine, model_source, stacks};
 
 /// Points of the curve of the law.
 const CURVE: usize = 60;

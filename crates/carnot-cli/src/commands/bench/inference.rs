@@ -13,6 +13,7 @@ use carnot_llm::LlmEngine;
 use carnot_probe::Cost;
 use carnot_record::{BenchRecord, Better, LossSamples, MachineProfile, Metric};
 use carnot_report::Form;
+use carnot_samplers::{cores, memory};
 
 use super::cpu;
 use super::results::{self, Beginning};
@@ -22,7 +23,7 @@ use crate::generation::generate;
 use crate::model_source::{self, Loaded};
 use crate::printer::{Printer, Unit};
 use crate::workload::Workload;
-use crate::{cores, interrupt, machine, memory, stacks};
+use crate::{interrupt, machine, stacks};
 
 /// A model is steady when the times of this many requests in a row lie within [`STEADY`] of each other.
 const WINDOW: usize = 3;

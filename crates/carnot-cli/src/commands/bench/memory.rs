@@ -7,6 +7,7 @@ use std::time::Instant;
 use carnot_analyze::{MachineProfile, RunInfo, analyze};
 use carnot_engine::TextEngine;
 use carnot_record::{BenchRecord, Better, Metric, Series};
+use carnot_samplers::{cores, memory};
 use carnot_sampling::heap::{self, Heap};
 
 use super::inference::conditions;
@@ -19,7 +20,7 @@ use crate::generation::generate;
 use crate::model_source::{self, Loaded};
 use crate::printer::{Printer, Unit};
 use crate::workload::Workload;
-use crate::{cores, interrupt, memory, stacks};
+use crate::{interrupt, stacks};
 
 pub fn execute(arguments: &MemoryArguments, printer: &Printer) -> anyhow::Result<ExitCode> {
     let (record, heap) = measure(arguments, printer)?;

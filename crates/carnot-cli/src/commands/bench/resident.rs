@@ -3,8 +3,7 @@
 use std::fs;
 
 use anyhow::Context;
-
-use crate::memory;
+use carnot_samplers::memory;
 
 const ROLLUP: &str = "/proc/self/smaps_rollup";
 const MAPPINGS: &str = "/proc/self/smaps";

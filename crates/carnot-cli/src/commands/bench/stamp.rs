@@ -7,8 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use carnot_record::{BenchRecord, MachineSummary, Record};
+use carnot_samplers::cores;
 
-use crate::{cores, cpu_info, machine};
+use crate::{cpu_info, machine};
 
 /// A record of a suite that begins now, with nothing measured in it.
 pub fn begin(suite: &str) -> BenchRecord {

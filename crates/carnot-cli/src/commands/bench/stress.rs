@@ -10,13 +10,13 @@ use carnot_bench::stress::{Invariant, Plan, Run, invariants, put};
 use carnot_bench::{Fetcher, Trend, trend};
 use carnot_record::{BenchRecord, Better, Metric, Record, Series};
 use carnot_report::units;
+use carnot_samplers::process::ProcessReading;
 use serde_json::Value;
 
 use super::child::ChildServer;
 use super::stamp;
 use crate::cli::{Format, StressArguments};
 use crate::interrupt;
-use crate::monitor::process::ProcessReading;
 use crate::printer::{Printer, Unit};
 
 /// Of the well-formed requests, so many have to be answered.

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use carnot_report::units;
+use carnot_samplers::gpu::Gpu;
+use carnot_samplers::process::{Process, Watched};
 
 use super::figures::{
     bytes, bytes_of, clock, cores, count, known, latency, load, rate, share, tokens,
 };
-use crate::monitor::gpu::Gpu;
-use crate::monitor::process::{Process, Watched};
 use crate::monitor::sample::Sample;
 use crate::monitor::server::Server;
 

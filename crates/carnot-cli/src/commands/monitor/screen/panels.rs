@@ -1,6 +1,9 @@
 //! What stands in each panel.
 
 use carnot_report::units;
+use carnot_samplers::gpu::Gpu;
+use carnot_samplers::host::Host;
+use carnot_samplers::process::Process;
 use ratatui::style::{Color, Stylize};
 use ratatui::text::Line;
 
@@ -8,9 +11,6 @@ use super::bars::{Full, bar, columns, heading, row};
 use crate::commands::monitor::figures::{
     UNKNOWN, bytes, bytes_of, cores, count, known, latency, load, rate, share, tokens,
 };
-use crate::monitor::gpu::Gpu;
-use crate::monitor::host::Host;
-use crate::monitor::process::Process;
 use crate::monitor::server::{Latency, Server, ServerSample};
 
 /// Processors that have a bar each; of more, each has a column.

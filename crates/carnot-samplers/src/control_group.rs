@@ -74,7 +74,7 @@ fn lists(names: &str, name: &str) -> bool {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use tempfile::TempDir;
 
     use super::*;

@@ -1,4 +1,4 @@
-//! How many cores this process may use: the default number of threads. And what more threads cost.
+//! How many cores this process may use: the default number of threads.
 //!
 //! The least of the affinity mask and the quota of every control group above the process. A quota of 2.5 cores makes 3 threads: they
 //! reach the whole quota, where 2 would leave a fifth of it. The standard library rounds down.
@@ -7,29 +7,12 @@ use std::collections::BTreeSet;
 use std::num::NonZero;
 use std::path::Path;
 use std::thread::available_parallelism;
-use std::time::Duration;
-
-use carnot_kernels::InstructionSet;
-use carnot_kernels::ceiling::relative_speed;
 
 use crate::control_group::{Version, folders, read};
 
 /// Cores that this process may use, at least one.
 pub fn usable() -> usize {
     usable_under(Path::new("/"))
-}
-
-/// What more threads than cores do to the speed, measured in a fifth of a second; `None` where there are no more.
-pub fn oversubscription(threads: usize, set: InstructionSet) -> Option<String> {
-    const TIME: Duration = Duration::from_millis(20);
-    let cores = usable();
-    (threads > cores).then(|| {
-        let speed = relative_speed(set, (threads, cores), TIME, 5);
-        format!(
-            "{threads} threads on {cores} core{} wait for one another: measured {speed:.2} × the speed of {cores}",
-            if cores == 1 { "" } else { "s" }
-        )
-    })
 }
 
 /// `root` is `/`, or stands for it in tests.
