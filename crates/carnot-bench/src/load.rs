@@ -1,10 +1,11 @@
-//! Load on a server that speaks OpenAI's interface, ours or not, and what its clients saw.
+//! Load on a server that speaks OpenAI's interface or the Open Inference Protocol, ours or not, and what its clients saw.
 //!
 //! ```text
 //! arrivals   when requests are due          pacer (a thread) ── at its time ──▶ a task each: client ── events ──▶ Answer
 //! client     a request and its stream                                                                        │
 //! conversation  its turns, each due when the one before is answered and thought over                         │
 //! prompts    what is asked where nobody says what
+//! tensors    what is asked of a server of tensors
 //! replay     what others asked, and when: traces of several forms
 //! figures    latencies from the due time, and how late the client itself was ◀───────────────────────────────┤
 //! saturation whether it got worse and worse ◀────────────────────────────────────────────────────────────────┤
@@ -31,6 +32,7 @@ mod replay;
 mod saturation;
 mod search;
 mod server_metrics;
+mod tensors;
 mod views;
 
 use std::panic::resume_unwind;
@@ -51,6 +53,9 @@ pub use replay::{Replay, TraceForm};
 pub use saturation::{Saturation, saturation};
 pub use search::Search;
 pub use server_metrics::{MetricLine, MetricsPage, MetricsWatch, Role, ServerMetrics};
+pub use tensors::{
+    ModelMetadata, Sizes, TensorError, TensorMetadata, TensorShape, bodies, tensor_shapes, tensors,
+};
 pub use views::{View, view};
 
 pub(crate) use client::{Connections, Prepared};
@@ -82,9 +87,9 @@ pub struct Load {
 /// What is asked once, and what in the turns after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
-    /// The prompt, or the user's message.
+    /// The prompt, or the user's message; of tensors the body as it is sent.
     pub prompt: Arc<str>,
-    /// Tokens that the answer has to have, in each turn.
+    /// Tokens that the answer has to have, in each turn; of tensors the rows that are asked for.
     pub tokens: usize,
     /// What is said in each turn after the first, to all that was said before.
     pub later: Vec<Arc<str>>,
@@ -151,6 +156,7 @@ pub fn put(load: &Load, mut progress: impl FnMut(usize)) -> Result<Run, Error> {
     let connections = Arc::new(Connections::new(load.target.clone()));
     let first = load.asks.first().ok_or(Error::Nothing)?;
     let first = Ask {
+        // Of tensors, which are sent as they are, the rows are only counted.
         tokens: first.tokens.min(2),
         later: Vec::new(),
         ..first.clone()

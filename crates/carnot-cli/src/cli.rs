@@ -21,8 +21,8 @@ use tracing::level_filters::LevelFilter;
 pub use baseline::{Backend, BaselineArguments};
 pub use bench::{
     AllArguments, BenchArguments, CacheArguments, ConcurrentArguments, CpuArguments,
-    InferenceArguments, MemoryArguments, ResultArguments, ServeLoadArguments, Suite, ViewArgument,
-    WorkloadArguments,
+    InferenceArguments, InterfaceArgument, MemoryArguments, ResultArguments, ServeLoadArguments,
+    Suite, ViewArgument, WorkloadArguments,
 };
 pub use compare::CompareArguments;
 pub use history::{HistoryAction, HistoryArguments};

@@ -64,7 +64,7 @@ pub struct BenchRecord {
 pub struct Metric {
     /// Such as `decode` or `time_to_first_token`.
     pub name: String,
-    /// Of the values: `s`, `bytes`, `tokens/s`, `requests/s`, `share`, `count`.
+    /// Of the values: `s`, `bytes`, `tokens/s`, `requests/s`, `inferences/s`, `rows/s`, `share`, `count`.
     pub unit: String,
     /// Which direction is good.
     pub better: Better,

@@ -1,7 +1,7 @@
 //! A request and its stream, with the times of what came.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response, header};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -27,13 +28,15 @@ pub enum Endpoint {
     Chat,
     /// `/v1/completions`.
     Completions,
+    /// `/v2/models/{model}/infer` of the Open Inference Protocol: the prompt is the body.
+    Infer,
 }
 
 /// A server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     authority: String,
-    /// What comes before `/v1`.
+    /// What comes before `/v1`, or `/v2`.
     base: String,
     /// What is asked there.
     pub endpoint: Endpoint,
@@ -44,14 +47,17 @@ pub struct Target {
 }
 
 impl Target {
-    /// Reads `http://HOST:PORT`, with or without a path before `/v1`, and with or without `/v1`.
+    /// Reads `http://HOST:PORT`, with or without a path before `/v1` or `/v2`, and with or without those.
     ///
     /// # Errors
     /// What was expected, if it is something else.
     pub fn parse(url: &str) -> Result<Self, String> {
         let refused = || format!("expected http://HOST:PORT, got {url}");
         let rest = url.strip_prefix("http://").ok_or_else(refused)?;
-        let rest = rest.trim_end_matches('/').trim_end_matches("/v1");
+        let rest = rest.trim_end_matches('/');
+        let mut versions = ["/v1", "/v2"].into_iter();
+        let without = |version| rest.strip_suffix(version);
+        let rest = versions.find_map(without).unwrap_or(rest);
         let (authority, base) = rest.split_once('/').unwrap_or((rest, ""));
         let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "80"));
         if host.is_empty() || port.parse::<u16>().is_err() {
@@ -89,6 +95,63 @@ impl Target {
     /// What is sent after all that was `said`, by the user and the server in turns, the user first and last. The text of the answer is kept for
     /// the turn after it, or not.
     pub(crate) fn prepare_turn(&self, said: &[&str], tokens: usize, keeps_text: bool) -> Prepared {
+        let (path, body) = match self.endpoint {
+            Endpoint::Chat => ("/v1/chat/completions".to_owned(), self.chat(said, tokens)),
+            Endpoint::Completions => ("/v1/completions".to_owned(), self.completion(said, tokens)),
+            Endpoint::Infer => (format!("{}/infer", self.model_path()), said.concat()),
+        };
+        let mut request = Request::post(format!("{}{path}", self.base))
+            .header(header::HOST, &self.authority)
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(key) = &self.key {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+        }
+        let request = request.body(Full::new(Bytes::from(body)));
+        let is_infer = self.endpoint == Endpoint::Infer;
+        Prepared {
+            request: request.expect("the parts were checked when the target was read"),
+            tokens: if is_infer { 0 } else { tokens },
+            rows: if is_infer { tokens as u64 } else { 0 },
+            is_streamed: !is_infer,
+            turn: said.len().div_ceil(2) as u32,
+            keeps_text,
+        }
+    }
+
+    /// Where a server of tensors says what its model wants.
+    pub fn model_path(&self) -> String {
+        let model = self.model.as_deref().unwrap_or_default();
+        let mut path = String::from("/v2/models/");
+        for byte in model.bytes() {
+            // A slash stays: `NAME/versions/2` is a version of a model.
+            if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+                path.push(char::from(byte));
+            } else {
+                let _ = write!(path, "%{byte:02X}");
+            }
+        }
+        path
+    }
+
+    fn chat(&self, said: &[&str], tokens: usize) -> String {
+        let mut body = self.asked(tokens);
+        let roles = ["user", "assistant"].into_iter().cycle();
+        body["messages"] = said
+            .iter()
+            .zip(roles)
+            .map(|(content, role)| json!({ "role": role, "content": content }))
+            .collect();
+        body.to_string()
+    }
+
+    fn completion(&self, said: &[&str], tokens: usize) -> String {
+        let mut body = self.asked(tokens);
+        body["prompt"] = continued(said).into();
+        body.to_string()
+    }
+
+    /// What chats and completions have in common.
+    fn asked(&self, tokens: usize) -> Value {
         let mut body = json!({
             "max_tokens": tokens,
             "temperature": 0,
@@ -96,36 +159,10 @@ impl Target {
             "stream": true,
             "stream_options": { "include_usage": true },
         });
-        let path = match self.endpoint {
-            Endpoint::Chat => {
-                let roles = ["user", "assistant"].into_iter().cycle();
-                let messages = said.iter().zip(roles);
-                body["messages"] = messages
-                    .map(|(content, role)| json!({ "role": role, "content": content }))
-                    .collect();
-                "chat/completions"
-            }
-            Endpoint::Completions => {
-                body["prompt"] = continued(said).into();
-                "completions"
-            }
-        };
         if let Some(model) = &self.model {
             body["model"] = model.as_str().into();
         }
-        let mut request = Request::post(format!("{}/v1/{path}", self.base))
-            .header(header::HOST, &self.authority)
-            .header(header::CONTENT_TYPE, "application/json");
-        if let Some(key) = &self.key {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
-        }
-        let request = request.body(Full::new(Bytes::from(body.to_string())));
-        Prepared {
-            request: request.expect("the parts were checked when the target was read"),
-            tokens,
-            turn: said.len().div_ceil(2) as u32,
-            keeps_text,
-        }
+        body
     }
 }
 
@@ -141,6 +178,10 @@ pub(crate) struct Prepared {
     request: Request<Full<Bytes>>,
     /// Pieces that may come.
     tokens: usize,
+    /// Of tensors.
+    rows: u64,
+    /// Whether the answer comes in pieces.
+    is_streamed: bool,
     /// Of its conversation, from 1.
     turn: u32,
     keeps_text: bool,
@@ -166,6 +207,9 @@ pub enum Failure {
         /// From the body.
         message: String,
     },
+    /// An answer that is none of the protocol.
+    #[error("answer: expected `outputs`: {0}")]
+    Answer(String),
     /// An error within the stream.
     #[error("within the stream: {0}")]
     Stream(String),
@@ -189,6 +233,8 @@ pub struct Answer {
     pub ended: Instant,
     /// Tokens of prompt and answer by the server's count; those of the prompt that it had kept.
     pub usage: Option<[u64; 3]>,
+    /// Rows of tensors that it asked for; 0 where it asked for text.
+    pub rows: u64,
     /// What was said, where a turn comes after it.
     pub(crate) text: Option<String>,
     /// Whether it ended well.
@@ -268,32 +314,54 @@ pub(crate) async fn ask(connections: &Connections, ask: &Prepared, due: Instant)
         pieces: Vec::with_capacity(ask.tokens),
         ended: sent,
         usage: None,
+        rows: ask.rows,
         text: ask.keeps_text.then(String::new),
         outcome: Ok(()),
     };
     let followed = timeout(PATIENCE, follow(connections, ask, &mut answer)).await;
-    answer.outcome = followed.unwrap_or(Err(Failure::Late));
     answer.ended = Instant::now();
+    // Outputs are looked at when their time has been taken.
+    let outcome = followed.unwrap_or(Err(Failure::Late));
+    let check = if ask.is_streamed {
+        |_: Vec<u8>| Ok(())
+    } else {
+        |body: Vec<u8>| outputs(&body)
+    };
+    answer.outcome = outcome.and_then(check);
     answer
 }
 
+/// Whether that is the answer of a server of tensors.
+fn outputs(body: &[u8]) -> Result<(), Failure> {
+    #[derive(Deserialize)]
+    struct Outputs {
+        #[serde(rename = "outputs")]
+        _outputs: Vec<IgnoredAny>,
+    }
+    let read: Result<Outputs, _> = serde_json::from_slice(body);
+    read.map(|_| ())
+        .map_err(|error| Failure::Answer(error.to_string()))
+}
+
+/// The whole body where it is no stream, else nothing.
 async fn follow(
     connections: &Connections,
     ask: &Prepared,
     answer: &mut Answer,
-) -> Result<(), Failure> {
+) -> Result<Vec<u8>, Failure> {
     let (sender, response) = connections.send(ask.request.clone()).await?;
     let status = response.status().as_u16();
     let mut body = response.into_body();
     let mut events = Events::default();
-    let mut refusal = Vec::new();
+    let is_stream = status == 200 && ask.is_streamed;
+    let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Failure::Connection(error.to_string()))?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        if status != 200 {
-            refusal.extend_from_slice(&data);
+        if !is_stream {
+            whole.extend_from_slice(&data);
             continue;
         }
         let now = Instant::now();
@@ -301,13 +369,15 @@ async fn follow(
     }
     connections.keep(sender);
     if status == 200 {
-        return Ok(());
+        return Ok(whole);
     }
-    let text = String::from_utf8_lossy(&refusal);
+    let text = String::from_utf8_lossy(&whole);
     let told: Option<Value> = serde_json::from_str(&text).ok();
-    let message = told
-        .as_ref()
-        .and_then(|told| told["error"]["message"].as_str());
+    // OpenAI's servers tell an object, servers of tensors a text.
+    let message = told.as_ref().and_then(|told| {
+        let error = &told["error"];
+        error["message"].as_str().or(error.as_str())
+    });
     Err(Failure::Status {
         status,
         message: message.unwrap_or(text.trim()).to_owned(),
@@ -461,6 +531,24 @@ mod tests {
     }
 
     #[test]
+    fn a_model_of_tensors_is_named_by_the_path() {
+        let mut target = Target::parse("http://host:1/base/v2").unwrap();
+        target.endpoint = Endpoint::Infer;
+        target.model = Some("res net/versions/2".to_owned());
+        let asked = Ask {
+            prompt: "{\"inputs\": []}".into(),
+            tokens: 3,
+            later: Vec::new(),
+        };
+        let prepared = target.prepare(&asked);
+        let path = "/base/v2/models/res%20net/versions/2/infer";
+        assert_eq!(prepared.request.uri(), path);
+        assert_eq!(prepared.rows, 3);
+        let body = prepared.request.into_body().into_inner().unwrap();
+        assert_eq!(body, asked.prompt.as_bytes());
+    }
+
+    #[test]
     fn a_target_is_a_host_a_port_and_perhaps_a_path() {
         let of = |url| Target::parse(url).map(|target| target.to_string());
         assert_eq!(
@@ -468,6 +556,7 @@ mod tests {
             Ok("http://127.0.0.1:8080".to_owned())
         );
         assert_eq!(of("http://host/v1/"), Ok("http://host:80".to_owned()));
+        assert_eq!(of("http://host/v2"), Ok("http://host:80".to_owned()));
         assert_eq!(
             of("http://host:1/openai/v1"),
             Ok("http://host:1/openai".to_owned())

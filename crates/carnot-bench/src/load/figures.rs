@@ -107,6 +107,8 @@ pub struct Figures {
     pub tokens: u64,
     /// Tokens of prompts that the server had kept.
     pub cached_tokens: u64,
+    /// Rows of tensors that were answered.
+    pub rows: u64,
     /// From the due time to the first text.
     pub first: Option<Latencies>,
     /// From the due time to the end.
@@ -153,6 +155,7 @@ impl Figures {
         let tokens = |count: fn(&Raw) -> u64| answered.iter().map(|request| count(request)).sum();
         let gaps = answered.iter().flat_map(|request| gaps(request));
         let firsts = of(first);
+        let wholes = of(|request| Some(whole(request)));
         let lags = Latencies::of(requests.iter().map(lag).collect());
         let is_good = |request: &&&Raw| keeps(request, objectives);
         Self {
@@ -167,14 +170,16 @@ impl Figures {
             prompt_tokens: tokens(|request| request.prompt_tokens),
             tokens: tokens(|request| request.tokens),
             cached_tokens: tokens(|request| request.cached_tokens),
-            whole: of(|request| Some(whole(request))),
+            rows: tokens(|request| request.rows),
             service_first: of(|request| Some(first(request)? - lag(request))),
             service_whole: of(|request| Some(whole(request) - lag(request))),
             between: Latencies::of(gaps.collect()),
             each: of(each),
             failures: failures(requests),
-            void: void(cores, borne(firsts, objectives), lags),
+            // Tensors come at once, so that their end is also their first.
+            void: void(cores, borne(firsts.or(wholes), objectives), lags),
             first: firsts,
+            whole: wholes,
             lag: lags,
         }
     }

@@ -26,6 +26,9 @@ pub struct Raw {
     pub tokens: u64,
     /// Tokens of the prompt that the server had kept.
     pub cached_tokens: u64,
+    /// Rows of tensors that it asked for; 0 where it asked for text.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub rows: u64,
     /// What went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
@@ -33,6 +36,10 @@ pub struct Raw {
 
 fn first_turn() -> u32 {
     1
+}
+
+fn is_none(rows: &u64) -> bool {
+    *rows == 0
 }
 
 impl Default for Raw {
@@ -46,6 +53,7 @@ impl Default for Raw {
             prompt_tokens: 0,
             tokens: 0,
             cached_tokens: 0,
+            rows: 0,
             failure: None,
         }
     }
@@ -67,6 +75,7 @@ impl Raw {
                 prompt_tokens: prompt,
                 tokens: generated,
                 cached_tokens: cached,
+                rows: answer.rows,
                 failure: answer.outcome.as_ref().err().map(ToString::to_string),
             }
         };
@@ -112,6 +121,7 @@ mod tests {
             prompt_tokens: 7,
             tokens: 2,
             cached_tokens: 0,
+            rows: 4,
             failure: None,
         };
         let failed = Raw {

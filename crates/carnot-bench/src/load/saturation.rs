@@ -1,6 +1,6 @@
 //! Whether a server was asked for more than it can do: waiting grew from beginning to end.
 //!
-//! Two lines are laid through a run by least squares: the time to the first text over when a request was due, and how many requests were under way when it
+//! Two lines are laid through a run by least squares: the time to the first text, of tensors to the end, over when a request was due, and how many requests were under way when it
 //! was due. Where both rise, certainly (one-sided t test at 95 %), and the rise over the run is as long as the typical wait, the rate cannot be held: the longer
 //! one measures the worse it gets, and no latency of the run means anything.
 
@@ -36,16 +36,16 @@ pub fn saturation(requests: &[Raw]) -> Option<Saturation> {
     let answered: Vec<&Raw> = requests
         .iter()
         .copied()
-        .filter(|request| request.failure.is_none() && !request.pieces_ns.is_empty())
+        .filter(|request| request.failure.is_none() && begin(request).is_some())
         .collect();
     if answered.len() < LEAST {
         return None;
     }
     let first: Vec<(f64, f64)> = answered
         .iter()
-        .map(|request| {
-            let wait = request.pieces_ns[0].saturating_sub(request.due_ns);
-            (seconds(request.due_ns), seconds(wait))
+        .filter_map(|request| {
+            let wait = begin(request)?.saturating_sub(request.due_ns);
+            Some((seconds(request.due_ns), seconds(wait)))
         })
         .collect();
     let mut ends: Vec<u64> = requests.iter().map(|request| request.ended_ns).collect();
@@ -72,6 +72,12 @@ pub fn saturation(requests: &[Raw]) -> Option<Saturation> {
         concurrency_t,
         is_saturated: first_t > CERTAIN && concurrency_t > CERTAIN && first_rise * span > typical,
     })
+}
+
+/// When something came of its answer; all of it comes at once where it asked for tensors.
+fn begin(request: &Raw) -> Option<u64> {
+    let first = request.pieces_ns.first().copied();
+    first.or((request.rows > 0).then_some(request.ended_ns))
 }
 
 /// The slope of a line through the points by least squares, and its t value.

@@ -4,6 +4,7 @@
 
 mod conversations;
 mod server_metrics;
+mod tensors;
 mod views;
 
 use std::io::{BufRead, BufReader, Read, Write};

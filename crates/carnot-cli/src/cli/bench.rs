@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use carnot_bench::load::{MetricsPage, Target};
+use carnot_bench::load::{MetricsPage, Target, TensorShape};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::memory_profile::MemoryProfileArguments;
@@ -220,6 +220,7 @@ Examples:
   carnot bench serve --clients 16 --url http://127.0.0.1:8000 --model other --chat --as vllm
   carnot bench serve --rate 1 --turns 4 --think 2 --chat
   carnot bench serve --rate 4 --server-metrics --output benchmark_results
+  carnot bench serve --protocol oip --model resnet --shape input:8,3,224,224 --rate 20
   carnot bench serve --replay mooncake.jsonl --speed 2 --raw answers.jsonl
 
 Latencies count from when a request was due, not from when it was sent. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 void: the client was the limit.")]
@@ -238,6 +239,9 @@ pub struct ServeLoadArguments {
         hide_env_values = true
     )]
     pub api_key: Option<String>,
+    /// What the server speaks: OpenAI's interface, or the Open Inference Protocol (version 2 of KServe's), which takes tensors
+    #[arg(long, value_enum, default_value_t = InterfaceArgument::Openai)]
+    pub protocol: InterfaceArgument,
     /// Ask for chats instead of completions
     #[arg(long)]
     pub chat: bool,
@@ -268,6 +272,15 @@ pub struct ServeLoadArguments {
     pub view: Option<ViewArgument>,
     #[command(flatten)]
     pub result: ResultArguments,
+}
+
+/// What a server speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum InterfaceArgument {
+    /// Text: `/v1/completions`, or `/v1/chat/completions`
+    Openai,
+    /// Tensors: `/v2/models/MODEL/infer`
+    Oip,
 }
 
 /// When requests come.
@@ -313,9 +326,12 @@ pub struct RequestArguments {
     /// Words of them that are the same in all prompts
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub shared_words: usize,
-    /// Prompts instead of words: a file with an object a line, with `prompt`, or with `turns`, what a user says one after another
+    /// Prompts instead of words: a file with an object a line, with `prompt`, or with `turns`, what a user says one after another; of tensors, bodies that are sent as they are
     #[arg(long, value_name = "FILE")]
     pub dataset: Option<PathBuf>,
+    /// Sizes of an input of tensors, all of them, where the model leaves some open; several times for several inputs
+    #[arg(long, value_name = "NAME:N,…", conflicts_with = "dataset", value_parser = TensorShape::parse)]
+    pub shape: Vec<TensorShape>,
     /// Tokens that each request asks for
     #[arg(short = 'n', long, value_name = "N", default_value_t = 64, value_parser = positive)]
     pub tokens: usize,

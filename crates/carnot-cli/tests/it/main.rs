@@ -7,6 +7,7 @@ mod comparing;
 mod comparing_runs;
 mod comparing_traces;
 mod help;
+mod inferring;
 mod limits;
 mod measuring;
 mod profiling;

@@ -14,8 +14,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use carnot_bench::load::{
-    Arrivals, Figures, HdrRun, Load, MetricsPage, MetricsWatch, Objectives, Raw, Saturation,
-    Search, ServerMetrics, View, put, read_raw, saturation, view, write_hdr, write_raw,
+    Arrivals, Endpoint, Figures, HdrRun, Load, MetricsPage, MetricsWatch, Objectives, Raw,
+    Saturation, Search, ServerMetrics, View, put, read_raw, saturation, view, write_hdr, write_raw,
 };
 use carnot_record::BenchRecord;
 
@@ -64,12 +64,18 @@ impl Level {
         self.requests.iter().filter(is_wanted)
     }
 
+    /// Whether tensors are asked for, which come at once.
+    fn is_of_tensors(&self) -> bool {
+        self.load.target.endpoint == Endpoint::Infer
+    }
+
     fn is_saturated(&self) -> bool {
         self.saturation.is_some_and(|of| of.is_saturated)
     }
 }
 
 pub fn execute(arguments: &ServeLoadArguments, printer: &Printer) -> anyhow::Result<ExitCode> {
+    plan::check(arguments)?;
     let beginning = Beginning::of("serve");
     let mut repeated = 0;
     let (levels, search) = if arguments.arrivals.search {
@@ -202,7 +208,7 @@ struct Searched {
 fn search(arguments: &ServeLoadArguments, printer: &Printer) -> anyhow::Result<Searched> {
     anyhow::ensure!(
         has_objectives(arguments),
-        "--search: expected an objective to hold, such as --slo-first-ms 500"
+        "--search: expected an objective to hold, such as --slo-first-ms 500, or of tensors --slo-whole-ms 500"
     );
     let mut search = Search::new(
         arguments.arrivals.rate.first().copied().unwrap_or(1.0),

@@ -5,10 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use carnot_bench::load::{Arrivals, Ask, Endpoint, Load, Replay, Shape, asks};
+use carnot_bench::Fetcher;
+use carnot_bench::load::{
+    Arrivals, Ask, Endpoint, Load, ModelMetadata, Replay, Shape, Target, asks, bodies, tensors,
+};
 use serde_json::Value;
 
-use crate::cli::ServeLoadArguments;
+use crate::cli::{InterfaceArgument, ServeLoadArguments};
 
 /// Prompts that are made up, after which they come again.
 const PROMPTS: usize = 1000;
@@ -16,6 +19,38 @@ const PROMPTS: usize = 1000;
 const DURATION: Duration = Duration::from_secs(30);
 /// One-token requests a second beside a load.
 const PROBES: f64 = 2.0;
+
+/// How long a server may take to describe its model.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whether the flags fit the protocol: tensors have no turns, no tokens and no first text.
+pub fn check(arguments: &ServeLoadArguments) -> anyhow::Result<()> {
+    let requests = &arguments.requests;
+    if arguments.protocol == InterfaceArgument::Openai {
+        anyhow::ensure!(
+            requests.shape.is_empty(),
+            "--shape: expected --protocol oip beside it, got openai"
+        );
+        return Ok(());
+    }
+    let of_text = [
+        ("--chat", arguments.chat),
+        ("--turns", requests.turns > 1),
+        ("--replay", arguments.arrivals.replay.is_some()),
+        ("--probe-stream", arguments.probe_stream),
+        ("--as", arguments.view.is_some()),
+        ("--slo-first-ms", arguments.objectives.first_ms.is_some()),
+        ("--slo-token-ms", arguments.objectives.token_ms.is_some()),
+    ];
+    if let Some((flag, _)) = of_text.iter().find(|(_, is_there)| *is_there) {
+        anyhow::bail!("{flag}: expected --protocol openai beside it, got oip: it is about text");
+    }
+    anyhow::ensure!(
+        arguments.model.is_some() || arguments.from.is_some(),
+        "--protocol oip: expected --model NAME beside it, or NAME/versions/VERSION, got none"
+    );
+    Ok(())
+}
 
 /// The loads that are run one after another.
 pub fn loads(arguments: &ServeLoadArguments) -> anyhow::Result<Vec<Load>> {
@@ -60,26 +95,34 @@ pub fn load(
     index: u64,
 ) -> anyhow::Result<Load> {
     let mut target = arguments.url.clone();
-    target.endpoint = if arguments.chat {
-        Endpoint::Chat
-    } else {
-        Endpoint::Completions
+    target.endpoint = match (arguments.protocol, arguments.chat) {
+        (InterfaceArgument::Oip, _) => Endpoint::Infer,
+        (InterfaceArgument::Openai, true) => Endpoint::Chat,
+        (InterfaceArgument::Openai, false) => Endpoint::Completions,
     };
     target.model.clone_from(&arguments.model);
     target.key.clone_from(&arguments.api_key);
     let requests = &arguments.requests;
     let seed = arguments.arrivals.seed.wrapping_add(index << 32);
-    let asks = if let Some(path) = &requests.dataset {
-        read(path, requests.tokens)?
-    } else {
-        let shape = Shape {
-            words: requests.prompt_words,
-            shared: requests.shared_words,
-            tokens: requests.tokens,
-            spread: requests.spread,
-            turns: requests.turns,
-        };
-        asks(PROMPTS, shape, seed)
+    let asks = match (&requests.dataset, arguments.protocol) {
+        // Nobody is asked.
+        _ if arguments.from.is_some() => Vec::new(),
+        (Some(path), InterfaceArgument::Openai) => read(path, requests.tokens)?,
+        (Some(path), InterfaceArgument::Oip) => {
+            let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+            bodies(&text).with_context(|| format!("{}", path.display()))?
+        }
+        (None, InterfaceArgument::Oip) => made_up(&target, arguments, seed)?,
+        (None, InterfaceArgument::Openai) => {
+            let shape = Shape {
+                words: requests.prompt_words,
+                shared: requests.shared_words,
+                tokens: requests.tokens,
+                spread: requests.spread,
+                turns: requests.turns,
+            };
+            asks(PROMPTS, shape, seed)
+        }
     };
     Ok(Load {
         target,
@@ -89,6 +132,15 @@ pub fn load(
         think: requests.think,
         seed,
     })
+}
+
+/// Tensors as the server's model wants them.
+fn made_up(target: &Target, arguments: &ServeLoadArguments, seed: u64) -> anyhow::Result<Vec<Ask>> {
+    let path = target.model_path();
+    let told = Fetcher::new(target.clone(), PATIENCE)?.text(&path)?;
+    let model = ModelMetadata::parse(&told, &format!("{target}{path}"))?;
+    let shapes = model.shapes(&arguments.requests.shape)?;
+    Ok(tensors(&model, &shapes, seed)?)
 }
 
 /// The load of a trace.

@@ -1,6 +1,8 @@
 //! What the clients saw, as the record that comparisons and reports read.
 
-use carnot_bench::load::{Arrivals, Raw, Search, each, first, gaps, lag, whole};
+use carnot_bench::load::{
+    Arrivals, Ask, Raw, Search, each, first, gaps, lag, tensor_shapes, whole,
+};
 use carnot_record::{BenchRecord, Better, Metric, Series};
 
 use super::{Level, has_objectives, results, server, text};
@@ -70,16 +72,27 @@ fn conditions(record: &mut BenchRecord, levels: &[Level], arguments: &ServeLoadA
     } else {
         arrivals.join("; ")
     };
-    let mut told = vec![("arrivals", arrivals), ("chat", arguments.chat.to_string())];
+    let of_tensors = levels.iter().any(Level::is_of_tensors);
+    let mut told = vec![("arrivals", arrivals)];
+    if of_tensors {
+        told.push(("protocol", "oip".to_owned()));
+        let first = levels.iter().find_map(|level| level.load.asks.first());
+        told.extend(first.map(|ask| ("shapes", shapes(ask).join(" "))));
+    } else {
+        told.push(("chat", arguments.chat.to_string()));
+    }
     match (&arguments.arrivals.replay, &requests.dataset) {
         (Some(path), _) | (None, Some(path)) => told.push(("requests", path.display().to_string())),
+        (None, None) if of_tensors => (),
         (None, None) => told.extend([
             ("prompt-words", requests.prompt_words.to_string()),
             ("shared-words", requests.shared_words.to_string()),
             ("spread", requests.spread.to_string()),
         ]),
     }
-    told.push(("tokens", requests.tokens.to_string()));
+    if !of_tensors {
+        told.push(("tokens", requests.tokens.to_string()));
+    }
     let turns = levels.iter().map(Level::turns).max().unwrap_or(1);
     if turns > 1 {
         told.push(("turns", turns.to_string()));
@@ -90,6 +103,12 @@ fn conditions(record: &mut BenchRecord, levels: &[Level], arguments: &ServeLoadA
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value));
     record.conditions.extend(told);
+}
+
+/// Of the tensors of a request, as the flag takes them.
+fn shapes(ask: &Ask) -> Vec<String> {
+    let shapes = tensor_shapes(&ask.prompt);
+    shapes.iter().map(ToString::to_string).collect()
 }
 
 /// Requests a second, or clients.
@@ -143,16 +162,22 @@ fn metrics(level: &Level, arguments: &ServeLoadArguments, suffix: &str) -> Vec<M
         .map(|(name, values)| Metric::latencies(&format!("{name}{suffix}"), values))
         .collect();
     metrics.extend(by_turn(level, suffix));
-    let rates = [
-        ("requests", "requests/s", a_second(figures.answered as f64)),
-        ("output_tokens", "tokens/s", a_second(figures.tokens as f64)),
-        (
-            "prompt_tokens",
-            "tokens/s",
-            a_second(figures.prompt_tokens as f64),
-        ),
-        ("answered", "share", vec![figures.answered as f64 / asked]),
-    ];
+    let answered = a_second(figures.answered as f64);
+    let mut rates = if level.is_of_tensors() {
+        vec![
+            ("inferences", "inferences/s", answered),
+            ("rows", "rows/s", a_second(figures.rows as f64)),
+        ]
+    } else {
+        let [output, prompt] = [figures.tokens, figures.prompt_tokens];
+        vec![
+            ("requests", "requests/s", answered),
+            ("output_tokens", "tokens/s", a_second(output as f64)),
+            ("prompt_tokens", "tokens/s", a_second(prompt as f64)),
+        ]
+    };
+    let share = figures.answered as f64 / asked;
+    rates.push(("answered", "share", vec![share]));
     let rate = |(name, unit, values): (&str, &str, _)| {
         Metric::repeated(&format!("{name}{suffix}"), unit, Better::Higher, values)
     };
@@ -215,10 +240,11 @@ fn over_time(level: &Level) -> Vec<Series> {
         y: y.to_owned(),
         points,
     };
-    let waits = level
-        .requests
-        .iter()
-        .filter_map(|request| Some([at(request.due_ns), first(request)?]));
+    let waits = |of: fn(&Raw) -> Option<f64>| {
+        let points = level.requests.iter();
+        let points = points.filter_map(|request| Some([at(request.due_ns), of(request)?]));
+        points.collect()
+    };
     let mut changes: Vec<(u64, f64)> = level
         .requests
         .iter()
@@ -230,19 +256,23 @@ fn over_time(level: &Level) -> Vec<Series> {
         under_way += change;
         [at(when), under_way]
     });
-    vec![
-        line(
-            "Time to first token",
-            "time to first token, s",
-            waits.collect(),
-        ),
-        line("Requests under way", "requests, ", counted.collect()),
-        line(
-            "Tokens received",
-            "tokens a second, tokens/s",
-            tokens_a_second(level),
-        ),
-    ]
+    let under_way = line("Requests under way", "requests, ", counted.collect());
+    if level.is_of_tensors() {
+        let ends = waits(|request| request.failure.is_none().then(|| whole(request)));
+        let ends = line("Time to the end", "time to the end, s", ends);
+        return vec![ends, under_way];
+    }
+    let firsts = line(
+        "Time to first token",
+        "time to first token, s",
+        waits(first),
+    );
+    let tokens = line(
+        "Tokens received",
+        "tokens a second, tokens/s",
+        tokens_a_second(level),
+    );
+    vec![firsts, under_way, tokens]
 }
 
 /// Tokens that came in each second, at its end: a piece has its part of those of its answer.
@@ -289,6 +319,20 @@ fn curves(levels: &[Level]) -> Vec<Series> {
             .filter_map(|level| Some([size(level), value(level)?]))
             .collect(),
     };
+    let of_tensors = levels.iter().any(Level::is_of_tensors);
+    let wait = if of_tensors {
+        "Time to the end"
+    } else {
+        "Time to first token"
+    };
+    let begin = |level: &Level| {
+        let figures = &level.figures;
+        if of_tensors {
+            figures.whole
+        } else {
+            figures.first
+        }
+    };
     let of_client = [
         line("Throughput", "answered", "requests a second, ", &|level| {
             Some(level.figures.answered as f64 / level.figures.wall.max(1e-9))
@@ -296,18 +340,12 @@ fn curves(levels: &[Level]) -> Vec<Series> {
         line("Throughput", "good", "requests a second, ", &|level| {
             Some(level.figures.good as f64 / level.figures.wall.max(1e-9))
         }),
-        line(
-            "Time to first token",
-            "median",
-            "from when it was due, s",
-            &|level| Some(level.figures.first?.p50),
-        ),
-        line(
-            "Time to first token",
-            "p99",
-            "from when it was due, s",
-            &|level| Some(level.figures.first?.p99),
-        ),
+        line(wait, "median", "from when it was due, s", &|level| {
+            Some(begin(level)?.p50)
+        }),
+        line(wait, "p99", "from when it was due, s", &|level| {
+            Some(begin(level)?.p99)
+        }),
     ];
     let of_server = server::over_loads(&sorted, size, x);
     of_client.into_iter().chain(of_server).collect()

@@ -46,7 +46,7 @@ pub fn one(level: &Level, arguments: &ServeLoadArguments) -> String {
         arrivals(load, level.turns()),
         load.duration.as_secs_f64()
     );
-    counts(&mut out, figures, has_objectives(arguments));
+    counts(&mut out, level, has_objectives(arguments));
     let _ = writeln!(
         out,
         "\n{:<28}{:>10}{:>10}{:>10}{:>10}{:>10}",
@@ -71,7 +71,12 @@ pub fn one(level: &Level, arguments: &ServeLoadArguments) -> String {
     if let Some(of) = level.saturation.filter(|of| of.is_saturated) {
         let _ = writeln!(
             out,
-            "\nsaturated: the time to the first text rose by {} a second, and requests under way by {:.2} a second: the server cannot hold this rate, and latencies depend on the duration",
+            "\nsaturated: the time to the {} rose by {} a second, and requests under way by {:.2} a second: the server cannot hold this rate, and latencies depend on the duration",
+            if level.is_of_tensors() {
+                "end"
+            } else {
+                "first text"
+            },
             units::duration(1e9 * of.first_rise),
             of.concurrency_rise
         );
@@ -82,7 +87,8 @@ pub fn one(level: &Level, arguments: &ServeLoadArguments) -> String {
     out
 }
 
-fn counts(out: &mut String, figures: &Figures, has_objectives: bool) {
+fn counts(out: &mut String, level: &Level, has_objectives: bool) {
+    let figures = &level.figures;
     let Figures {
         asked,
         answered,
@@ -103,6 +109,15 @@ fn counts(out: &mut String, figures: &Figures, has_objectives: bool) {
             100.0 * good as f64 / asked.max(1) as f64,
             good as f64 / wall
         );
+    }
+    if level.is_of_tensors() {
+        let _ = writeln!(
+            out,
+            "rows             {:.1}/s, {:.2} an inference",
+            figures.rows as f64 / wall,
+            figures.rows as f64 / answered.max(1) as f64
+        );
+        return;
     }
     let _ = writeln!(
         out,
@@ -163,9 +178,12 @@ fn rows(figures: &Figures) -> [(&'static str, Option<Latencies>); 7] {
 /// What came of one rate of a search.
 pub fn tried(rate: f64, level: &Level, holds: bool) -> String {
     let figures = &level.figures;
-    let p99 = figures
-        .first
-        .map_or_else(|| "–".to_owned(), |of| units::duration(1e9 * of.p99));
+    let (name, latencies) = if level.is_of_tensors() {
+        ("end", figures.whole)
+    } else {
+        ("first text", figures.first)
+    };
+    let p99 = latencies.map_or_else(|| "–".to_owned(), |of| units::duration(1e9 * of.p99));
     let good = 100.0 * figures.good as f64 / figures.asked.max(1) as f64;
     let verdict = match (holds, level.is_saturated()) {
         _ if figures.void.is_some() => "void: the client was the limit",
@@ -173,7 +191,46 @@ pub fn tried(rate: f64, level: &Level, holds: bool) -> String {
         (false, true) => "does not hold: waiting grows",
         (false, false) => "does not hold",
     };
-    format!("{rate:>9.3} requests/s   {good:>5.1} % good   first text p99 {p99:>9}   {verdict}")
+    format!("{rate:>9.3} requests/s   {good:>5.1} % good   {name} p99 {p99:>9}   {verdict}")
+}
+
+/// A level as a line of those of several.
+fn row(out: &mut String, level: &Level, has_objectives: bool) {
+    let figures = &level.figures;
+    let seconds = |of: Option<f64>| of.map_or_else(|| "–".to_owned(), |s| units::duration(1e9 * s));
+    let share = |count: usize| {
+        let of = figures.asked.max(1) as f64;
+        format!("{:.1} %", 100.0 * count as f64 / of)
+    };
+    let good = if has_objectives {
+        share(figures.good)
+    } else {
+        "–".to_owned()
+    };
+    let (first, whole) = (figures.first, figures.whole);
+    let (latencies, count) = if level.is_of_tensors() {
+        let of = [whole.map(|of| of.p50), whole.map(|of| of.p90)];
+        (of, figures.rows)
+    } else {
+        let of = [first.map(|of| of.p50), first.map(|of| of.p99)];
+        (of, figures.tokens)
+    };
+    let [one, other] = latencies.map(seconds);
+    let _ = writeln!(
+        out,
+        "{:<44}{:>9}{good:>9}{one:>11}{other:>11}{:>11}{:>11.1}{}",
+        arrivals(&level.load, level.turns()),
+        share(figures.answered),
+        seconds(whole.map(|of| of.p99)),
+        count as f64 / figures.wall.max(1e-9),
+        if figures.void.is_some() {
+            "   void"
+        } else if level.is_saturated() {
+            "   saturated"
+        } else {
+            ""
+        }
+    );
 }
 
 /// The report of several levels, and what a search found among them.
@@ -187,43 +244,16 @@ pub fn several(
         let seconds = level.load.duration.as_secs_f64();
         let _ = write!(out, "   {} · {seconds:.0} s each", level.load.target);
     }
-    let _ = writeln!(
-        out,
-        "\n\n{:<44}{:>9}{:>9}{:>11}{:>11}{:>11}{:>11}",
-        "", "answered", "good", "first p50", "first p99", "end p99", "tokens/s"
-    );
+    let of_tensors = levels.first().is_some_and(Level::is_of_tensors);
+    let columns = if of_tensors {
+        ["end p50", "end p90", "end p99", "rows/s"]
+    } else {
+        ["first p50", "first p99", "end p99", "tokens/s"]
+    };
+    let columns = columns.map(|name| format!("{name:>11}")).concat();
+    let _ = writeln!(out, "\n\n{:<44}{:>9}{:>9}{columns}", "", "answered", "good");
     for level in levels {
-        let figures = &level.figures;
-        let seconds =
-            |of: Option<f64>| of.map_or_else(|| "–".to_owned(), |s| units::duration(1e9 * s));
-        let share = |count: usize| {
-            format!(
-                "{:.1} %",
-                100.0 * count as f64 / figures.asked.max(1) as f64
-            )
-        };
-        let good = if has_objectives(arguments) {
-            share(figures.good)
-        } else {
-            "–".to_owned()
-        };
-        let _ = writeln!(
-            out,
-            "{:<44}{:>9}{good:>9}{:>11}{:>11}{:>11}{:>11.1}{}",
-            arrivals(&level.load, level.turns()),
-            share(figures.answered),
-            seconds(figures.first.map(|of| of.p50)),
-            seconds(figures.first.map(|of| of.p99)),
-            seconds(figures.whole.map(|of| of.p99)),
-            figures.tokens as f64 / figures.wall.max(1e-9),
-            if level.figures.void.is_some() {
-                "   void"
-            } else if level.is_saturated() {
-                "   saturated"
-            } else {
-                ""
-            }
-        );
+        row(&mut out, level, has_objectives(arguments));
     }
     if let Some(search) = search {
         let share = arguments.objectives.share;
