@@ -7,6 +7,7 @@
 //! quiet       what others took of the cores  rounds     whose turn it is, and which rounds count
 //! results     every raw sample (JSON)        summary    what is reported of a row, or why it is not
 //! machine     limits                         table      Markdown between markers
+//! record      what `carnot compare` reads
 //! ```
 
 mod arguments;
@@ -20,6 +21,7 @@ mod quiet;
 mod rounds;
 
 mod machine;
+mod record;
 mod results;
 mod summary;
 mod table;
@@ -52,7 +54,10 @@ pub fn execute(words: &[String]) -> anyhow::Result<()> {
     match arguments.mode {
         Mode::Help => report::line(USAGE),
         Mode::List => list()?,
-        Mode::Render => table::render_all()?,
+        Mode::Render => {
+            results::renew()?;
+            table::render_all()?;
+        }
         Mode::Measure => measure(&arguments)?,
     }
     Ok(())

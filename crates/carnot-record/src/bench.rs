@@ -13,7 +13,7 @@ pub struct BenchRecord {
     pub schema: String,
     /// The version of the schema.
     pub version: u32,
-    /// What was measured: `inference`, `memory`, `concurrent`, `cache`, `cpu`, `serve`, `stress` or `memory-profile`.
+    /// What was measured: `inference`, `memory`, `concurrent`, `cache`, `cpu`, `serve`, `stress`, `memory-profile` or `peers`.
     pub suite: String,
     /// When it began, in seconds since 1970.
     pub begun_unix_s: u64,
@@ -64,7 +64,7 @@ pub struct BenchRecord {
 pub struct Metric {
     /// Such as `decode` or `time_to_first_token`.
     pub name: String,
-    /// Of the values: `s`, `bytes`, `tokens/s`, `requests/s`, `inferences/s`, `rows/s`, `share`, `count`.
+    /// Of the values: `s`, `bytes`, `tokens/s`, `requests/s`, `inferences/s`, `rows/s`, `share`, `count`, `×`.
     pub unit: String,
     /// Which direction is good.
     pub better: Better,

@@ -11,7 +11,7 @@ usage: cargo xtask bench [NAME…] [OPTION…]
 
   NAME                 a set of benchmarks/definitions, or SET/ROW or SET/ROW/TYPE for a part of it [default: smoke]
   --list               what there is
-  --render             write the tables anew from the kept runs; measure nothing
+  --render             write tables and records anew from the turns of kept runs; measure nothing
   --quick              2 rounds, whatever the noise: to try out, never kept
   --rounds N           rounds at least, in place of the definition's
   --only WHO           carnot or peers: the others do not take part, and the run is not kept

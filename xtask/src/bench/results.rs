@@ -1,18 +1,27 @@
-//! The record of a run: every raw sample, and all that is needed to judge it. `benchmarks/results/DATE-NAME.json`.
+//! The turns of a run: every raw sample, and all that is needed to judge it. They are kept in `benchmarks/results/DATE-NAME.json`, behind the record that
+//! is made of them: what reads a record takes the file as it is.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use carnot_record::BenchRecord;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::definition::Work;
+use super::engines::CARNOT;
 use super::machine::Machine;
+use super::record;
 use crate::workspace;
 
-const SCHEMA: &str = "carnot.bench";
+const SCHEMA: &str = "carnot.turns";
+/// What they were called when they stood alone in a file.
+const FORMER_SCHEMA: &str = "carnot.bench";
 const VERSION: u32 = 1;
+/// Where they stand in a record.
+const FIELD: &str = "turns";
 /// Runs that may stand in the tables.
 const FOLDER: &str = "benchmarks/results";
 
@@ -50,6 +59,14 @@ pub struct EngineFacts {
     pub version: String,
     /// Kernels, or how it was built.
     pub system: String,
+}
+
+/// What a file has.
+#[derive(Serialize)]
+struct Kept<'a> {
+    #[serde(flatten)]
+    record: BenchRecord,
+    turns: &'a Results,
 }
 
 /// One line of a table.
@@ -130,6 +147,18 @@ pub struct Answer {
 }
 
 impl Round {
+    /// The seconds of the best peer.
+    pub fn peer(&self) -> Option<f64> {
+        let peers = self.samples.iter().filter(|(key, _)| *key != CARNOT);
+        let seconds = peers.map(|(_, sample)| sample.seconds);
+        seconds.min_by(f64::total_cmp)
+    }
+
+    /// The seconds of the best peer over those of Carnot, where both took part.
+    pub fn ratio(&self) -> Option<f64> {
+        Some(self.peer()? / self.samples.get(CARNOT)?.seconds)
+    }
+
     /// The share of the cores that others used.
     pub fn disturbance(&self) -> f64 {
         let sum = |of: fn(&Sample) -> u64| self.samples.values().map(of).sum::<u64>();
@@ -162,20 +191,35 @@ impl Results {
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
         let write = || -> anyhow::Result<()> {
             fs::create_dir_all(path.parent().context("no folder")?)?;
-            Ok(fs::write(path, serde_json::to_string_pretty(self)? + "\n")?)
+            let kept = Kept {
+                record: record::of(self)?,
+                turns: self,
+            };
+            Ok(fs::write(
+                path,
+                serde_json::to_string_pretty(&kept)? + "\n",
+            )?)
         };
         write().with_context(|| format!("writing {}", path.display()))
     }
 
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let read = || -> anyhow::Result<Self> {
-            let results: Self = serde_json::from_slice(&fs::read(path)?)?;
+            let mut value: Value = serde_json::from_slice(&fs::read(path)?)?;
+            if let Some(turns) = value.get_mut(FIELD) {
+                value = turns.take();
+            }
+            let results: Self = serde_json::from_value(value)?;
             let (schema, version) = (&results.schema, results.version);
+            let is_known = schema == SCHEMA || schema == FORMER_SCHEMA;
             ensure!(
-                schema == SCHEMA && version == VERSION,
+                is_known && version == VERSION,
                 "expected {SCHEMA} version {VERSION}, got {schema} version {version}"
             );
-            Ok(results)
+            Ok(Self {
+                schema: SCHEMA.to_owned(),
+                ..results
+            })
         };
         read().with_context(|| format!("reading {}", path.display()))
     }
@@ -196,19 +240,32 @@ pub fn path(definition: &str, date: &str, is_complete: bool, target: &Path) -> P
     free.next().expect("there are more numbers than files")
 }
 
-/// All kept runs of a definition, the newest first.
-pub fn read_all(definition: &str) -> anyhow::Result<Vec<Results>> {
+/// The files of all kept runs.
+pub fn kept() -> anyhow::Result<Vec<PathBuf>> {
     let folder = workspace::root().join(FOLDER);
-    let mut all = Vec::new();
+    let mut paths = Vec::new();
     for entry in fs::read_dir(&folder).into_iter().flatten() {
         let path = entry.with_context(|| format!("listing {FOLDER}"))?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "json")
-        {
-            all.push(Results::read(&path)?);
+        if path.extension().is_some_and(|of| of == "json") {
+            paths.push(path);
         }
     }
+    Ok(paths)
+}
+
+/// Writes the records of all kept runs anew, out of their turns.
+pub fn renew() -> anyhow::Result<()> {
+    for path in kept()? {
+        Results::read(&path)?.write(&path)?;
+    }
+    Ok(())
+}
+
+/// All kept runs of a definition, the newest first.
+pub fn read_all(definition: &str) -> anyhow::Result<Vec<Results>> {
+    let paths = kept()?;
+    let all = paths.iter().map(|path| Results::read(path));
+    let mut all = all.collect::<anyhow::Result<Vec<Results>>>()?;
     all.retain(|results| results.definition == definition);
     all.sort_by(|a, b| b.begun.cmp(&a.begun));
     Ok(all)
@@ -226,8 +283,9 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_read_back() {
-        let mut results = Results::new("smoke", String::new(), String::new(), Machine::default());
+    fn turns_are_read_back_from_behind_their_record_and_alone() {
+        let begun = "2026-11-22T05:40:00Z".to_owned();
+        let mut results = Results::new("smoke", String::new(), begun, Machine::default());
         results.rows.push(RowResults {
             row: "decode".to_owned(),
             model: "1b Q4_0".to_owned(),
@@ -247,10 +305,14 @@ mod tests {
         results.write(&path).unwrap();
         let read = Results::read(&path).unwrap();
         assert_eq!(read.rows[0].failure, results.rows[0].failure);
+        results.schema = FORMER_SCHEMA.to_owned();
+        fs::write(&path, serde_json::to_string(&results).unwrap()).unwrap();
+        let alone = Results::read(&path).unwrap();
+        assert_eq!((alone.schema.as_str(), alone.rows.len()), (SCHEMA, 1));
         results.version = 2;
         results.write(&path).unwrap();
         let error = format!("{:#}", Results::read(&path).unwrap_err());
-        assert!(error.ends_with("expected carnot.bench version 1, got carnot.bench version 2"));
+        assert!(error.ends_with("expected carnot.turns version 1, got carnot.bench version 2"));
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -64,17 +64,10 @@ impl RowResults {
 /// The seconds of Carnot, of the best peer, and their ratio; each for the rounds that have it.
 fn series(rounds: &[Round]) -> [Vec<f64>; 3] {
     let carnot = |round: &Round| round.samples.get(CARNOT).map(|sample| sample.seconds);
-    let peer = |round: &Round| {
-        let peers = round.samples.iter().filter(|(key, _)| *key != CARNOT);
-        peers
-            .map(|(_, sample)| sample.seconds)
-            .min_by(f64::total_cmp)
-    };
-    let ratio = |round: &Round| Some(peer(round)? / carnot(round)?);
     [
         rounds.iter().filter_map(carnot).collect(),
-        rounds.iter().filter_map(peer).collect(),
-        rounds.iter().filter_map(ratio).collect(),
+        rounds.iter().filter_map(Round::peer).collect(),
+        rounds.iter().filter_map(Round::ratio).collect(),
     ]
 }
 
