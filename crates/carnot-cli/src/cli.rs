@@ -7,6 +7,7 @@ mod history;
 mod memory_profile;
 mod metrics;
 mod monitor;
+mod pipeline;
 mod stress;
 
 use std::path::PathBuf;
@@ -32,6 +33,10 @@ pub use metrics::{
     WatchedServer,
 };
 pub use monitor::{MonitorArguments, SampleFormat};
+pub use pipeline::{
+    MergeArguments, OpenArguments, PipelineFile, ProfileAction, ReportArguments, ReportForm,
+    TemplateArgument, VersusArguments, ViewArguments,
+};
 pub use stress::StressArguments;
 
 /// Run, serve and profile model inference, and see beside every figure the limit of the machine and where the rest went.
@@ -54,8 +59,8 @@ pub enum Command {
     Run(RunArguments),
     /// Serve models over HTTP, with the interface that OpenAI's clients speak
     Serve(Box<ServeArguments>),
-    /// Run a model and see where every millisecond went, beside what the machine allows
-    Profile(ProfileArguments),
+    /// Run a model and see where every millisecond went, beside what the machine allows; or look at what a pipeline recorded
+    Profile(Box<ProfileArguments>),
     /// Measure what this machine allows: bandwidth, arithmetic, caches, the cost of a barrier and of a span
     Machine(MachineArguments),
     /// Score a text: perplexity, bits per byte, divergence from a base run
@@ -352,7 +357,10 @@ pub struct RunArguments {
   carnot profile model.gguf --prompt-tokens 512 --tokens 128 --repeat 3
   carnot profile model.gguf --format json | jq '.losses[] | select(.share > 0.1)'
   carnot profile --emit html,perfetto,pprof && go tool pprof -top carnot-out/profile.pb.gz")]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct ProfileArguments {
+    #[command(subcommand)]
+    pub action: Option<ProfileAction>,
     #[command(flatten)]
     pub model: ModelArguments,
     /// Text to continue [default: a built-in one of 128 tokens]

@@ -4,6 +4,7 @@
 //! config    what is recorded, how often machines are looked at, which reports are wanted: YAML, TOML or a preset
 //! session   start and end; between them the pipeline uses `carnot_probe`
 //! recorder  a thread that moves what the probe has into the file, ten times a second
+//! samplers  what the machine does meanwhile, as counters
 //! convert   from the probe's words to the file's
 //! status    what is known so far, and the line that tells it
 //! reports   what is made of the file at the end
@@ -30,6 +31,7 @@ mod convert;
 mod error;
 mod recorder;
 mod reports;
+mod samplers;
 mod session;
 mod status;
 

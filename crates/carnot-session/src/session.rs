@@ -12,9 +12,10 @@ use carnot_probe::clock;
 use carnot_record::{
     MachineProfile, Note, Outcome, PipelineModel, ProbeCost, Rank, Session as Header, Utc,
 };
+use carnot_samplers::Watcher;
 
 use crate::recorder::{Display, Message, Recorder, lock, unix_ns};
-use crate::{Config, Error, Status};
+use crate::{Config, Error, Status, samplers};
 
 /// The session that is open in this process: the probe is one, and so is what it records.
 static OPEN: Mutex<Option<String>> = Mutex::new(None);
@@ -51,6 +52,7 @@ pub struct Session {
     status: Arc<Mutex<Status>>,
     messages: Option<Sender<Message>>,
     recorder: Option<JoinHandle<io::Result<()>>>,
+    watcher: Option<Watcher>,
 }
 
 impl Session {
@@ -84,6 +86,7 @@ impl Session {
             header: Mutex::default(),
             messages: None,
             recorder: None,
+            watcher: None,
         };
         if config.enabled {
             carnot_probe::set_limit(config.buffer_bytes);
@@ -108,6 +111,7 @@ impl Session {
                 .spawn(move || recorder.run(&receiver))
                 .map_err(failed)?;
             (session.messages, session.recorder) = (Some(sender), Some(thread));
+            session.watcher = Some(samplers::watch(config)?);
         }
         session.header = Mutex::new(header);
         Ok(session)
@@ -172,6 +176,8 @@ impl Session {
         let Some(recorder) = self.recorder.take() else {
             return Ok(());
         };
+        // The last reading is taken while there is somebody to write it.
+        self.watcher = None;
         carnot_probe::disable();
         self.change(|header| header.outcome = outcome);
         self.send(Message::Stop);
