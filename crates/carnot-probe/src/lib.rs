@@ -42,7 +42,7 @@ pub use buffer::{reserve, set_limit};
 pub use cost::{Cost, measure_cost};
 pub use drain::{RawEvent, RecordedEvent, RecordedSpan, Recording, drain, drain_unsorted};
 pub use event::{CacheOutcome, Frame, cache, counter, drop_frames, flow, frame, instant, memory};
-pub use site::{CallSite, Kind, SiteId, SiteInfo, site};
+pub use site::{CallSite, Kind, SiteId, SiteInfo, site, site_at};
 pub use span::{Span, TrackId, nothing, record_span, span, track};
 pub use task::{InSpan, Traced};
 

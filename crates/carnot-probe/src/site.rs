@@ -85,6 +85,13 @@ pub fn site(name: &str, kind: Kind) -> SiteId {
     register(name, kind, "", 0)
 }
 
+/// The same for a place in the code that others keep the name of; `file` may be empty and `line` 0.
+///
+/// Takes a lock: do it once, not per event.
+pub fn site_at(name: &str, kind: Kind, file: &'static str, line: u32) -> SiteId {
+    register(name, kind, file, line)
+}
+
 fn register(name: &str, kind: Kind, file: &'static str, line: u32) -> SiteId {
     let mut sites = sites();
     let same = |known: &SiteInfo| {

@@ -4,7 +4,7 @@ use super::Finding;
 use crate::workspace::Package;
 
 /// A crate and those of ours that it may depend on, lower layers first. The rows of crates that are planned keep their place.
-const LAYERS: [(&str, &[&str]); 21] = [
+const LAYERS: [(&str, &[&str]); 22] = [
     ("carnot-probe", &[]),
     ("carnot-record", &[]),
     ("carnot-statistics", &[]),
@@ -24,6 +24,7 @@ const LAYERS: [(&str, &[&str]); 21] = [
     ),
     ("carnot-analyze", &["carnot-record", "carnot-statistics"]),
     ("carnot-samplers", &[]),
+    ("carnot-tracing", &["carnot-probe"]),
     (
         "carnot-llm",
         &[
