@@ -108,6 +108,13 @@ pub(crate) fn new_track(name: String) -> u32 {
     tracks.len() as u32 - 1
 }
 
+/// Names this thread's own track, for threads that the standard library knows no name of. Too late once it has recorded something.
+pub fn name_thread(name: &str) {
+    if OWN_TRACK.get() == NONE {
+        OWN_TRACK.set(new_track(name.to_owned()));
+    }
+}
+
 /// Names of all tracks, in the order of their numbers.
 pub(crate) fn tracks() -> Vec<String> {
     lock(&TRACKS).clone()

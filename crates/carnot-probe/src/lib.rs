@@ -38,7 +38,7 @@ mod site;
 mod span;
 mod task;
 
-pub use buffer::{reserve, set_limit};
+pub use buffer::{name_thread, reserve, set_limit};
 pub use cost::{Cost, measure_cost};
 pub use drain::{RawEvent, RecordedEvent, RecordedSpan, Recording, drain, drain_unsorted};
 pub use event::{CacheOutcome, Frame, cache, counter, drop_frames, flow, frame, instant, memory};

@@ -8,7 +8,8 @@ use std::task::{Context, Poll, Waker};
 
 use carnot_probe::{
     CacheOutcome, Frame, InSpan, Kind, RecordedEvent, cache, clock, counter, disable, drain,
-    drop_frames, enable, frame, instant, memory, record_span, set_limit, site, span, track,
+    drop_frames, enable, frame, instant, memory, name_thread, record_span, set_limit, site, span,
+    track,
 };
 
 #[test]
@@ -140,15 +141,20 @@ fn events_keep_their_values() {
 }
 
 fn threads_have_tracks_of_their_own() {
+    let work = || (0..5000).for_each(|_| span!("work").end());
     std::thread::scope(|scope| {
         for name in ["first", "second"] {
             let thread = std::thread::Builder::new().name(name.to_owned());
-            let work = || (0..5000).for_each(|_| span!("work").end());
             thread.spawn_scoped(scope, work).expect("a thread starts");
         }
+        scope.spawn(|| {
+            name_thread("named by hand");
+            name_thread("too late");
+            work();
+        });
     });
     let recording = drain();
-    for name in ["first", "second"] {
+    for name in ["first", "second", "named by hand"] {
         let track = recording
             .tracks
             .iter()

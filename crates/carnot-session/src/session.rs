@@ -101,7 +101,7 @@ impl Session {
                     source,
                 }
             };
-            let file = create(&session.path).map_err(failed)?;
+            let (file, path) = create(&session.path).map_err(failed)?;
             let status = Arc::clone(&session.status);
             let display = display.filter(|_| config.real_time_display);
             let recorder = Recorder::new(file, config, &header, status, display).map_err(failed)?;
@@ -111,6 +111,7 @@ impl Session {
                 .spawn(move || recorder.run(&receiver))
                 .map_err(failed)?;
             (session.messages, session.recorder) = (Some(sender), Some(thread));
+            session.path = path;
             session.watcher = Some(samplers::watch(config)?);
         }
         session.header = Mutex::new(header);
@@ -170,6 +171,14 @@ impl Session {
             source,
         })?;
         Ok(self.path.clone())
+    }
+
+    /// Forgets the session in a process that was forked off: it is the parent's, with its file and the thread that writes it.
+    pub fn disown(self) {
+        carnot_probe::disable();
+        release();
+        // Ending it would wait for a thread that this process has not.
+        std::mem::forget(self);
     }
 
     fn close(&mut self, outcome: Option<Outcome>) -> io::Result<()> {
@@ -293,11 +302,22 @@ fn stamp(unix_ns: u64) -> String {
     format!("{year:04}{month:02}{day:02}_{hour:02}{minute:02}{second:02}")
 }
 
-fn create(path: &Path) -> io::Result<File> {
+/// A file that was not there: `path`, or with a number behind its name where another session of the same second has that.
+fn create(path: &Path) -> io::Result<(File, PathBuf)> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    File::create(path)
+    let stem = path.with_extension("");
+    let mut path = path.to_owned();
+    for number in 2.. {
+        match File::create_new(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                path = PathBuf::from(format!("{}_{number}.carnot", stem.display()));
+            }
+            created => return Ok((created?, path)),
+        }
+    }
+    unreachable!("there is a number that no file has")
 }
 
 /// What recording costs here; `dropped` are events that were lost before.

@@ -24,6 +24,8 @@ fn what_a_pipeline_records_is_in_its_file() {
     };
     a_session_is_recorded(&config);
     one_that_is_dropped_reads_and_says_so(&config);
+    sessions_of_the_same_second_have_files_of_their_own(&config);
+    one_that_is_disowned_leaves_its_file_alone(&config);
     one_that_is_off_records_nothing(&config);
     a_folder_that_cannot_be_made_is_said(&config);
 }
@@ -223,6 +225,27 @@ fn one_that_is_dropped_reads_and_says_so(config: &Config) {
     let mut count = 0;
     reader.for_each(|_, _, _| count += 1).expect("it reads");
     assert_eq!((count, reader.session().outcome.clone()), (1, None));
+}
+
+fn sessions_of_the_same_second_have_files_of_their_own(config: &Config) {
+    let run = || {
+        let session = Session::start(config, Identity::named("again"), None).expect("it starts");
+        let path = session.path().to_owned();
+        assert_eq!(session.end(Outcome::Completed).expect("it ends"), path);
+        path
+    };
+    let mut paths: Vec<_> = (0..5).map(|_| run()).collect();
+    paths.sort();
+    paths.dedup();
+    assert_eq!(paths.len(), 5);
+}
+
+fn one_that_is_disowned_leaves_its_file_alone(config: &Config) {
+    let session = Session::start(config, Identity::named("parent"), None).expect("it starts");
+    session.disown();
+    assert!(!carnot_probe::is_enabled());
+    let next = Session::start(config, Identity::named("child"), None).expect("none is open");
+    next.end(Outcome::Completed).expect("it ends");
 }
 
 fn one_that_is_off_records_nothing(config: &Config) {
