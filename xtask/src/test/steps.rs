@@ -30,7 +30,7 @@ pub struct Outcome {
     pub skipped: Vec<Skip>,
 }
 
-pub const STEPS: [Step; 13] = [
+pub const STEPS: [Step; 14] = [
     other("setup", "packages and a Python environment", setup::prepare),
     steps("format", &[&["fmt", "--all", "--check"]]),
     other("tidy", "the house rules", tidy),
@@ -100,6 +100,11 @@ pub const STEPS: [Step; 13] = [
         "clients",
         "the server, used by OpenAI's own client, curl, a browser, Prometheus and a fuzzer",
         clients,
+    ),
+    other(
+        "python",
+        "the Python package: its wheel, its tests, its types",
+        python,
     ),
     other("tests", "cargo nextest run --workspace", tests),
 ];
@@ -209,6 +214,81 @@ fn clients() -> anyhow::Result<Outcome> {
         run(python
             .arg(format!("tools/clients/{client}.py"))
             .arg(&binary))?;
+    }
+    Ok(Outcome::default())
+}
+
+/// Where the Python package lies.
+const PACKAGE: &str = "crates/carnot-python";
+
+/// Builds the wheel as a user's `pip install` does, but unoptimised, and tests what is in it.
+fn python() -> anyhow::Result<Outcome> {
+    if setup::python().is_none() {
+        return Ok(missing(
+            "the Python package",
+            "it needs the Python environment of step setup",
+        ));
+    }
+    let wheels = Metadata::read()?.target.join("wheels");
+    // One wheel, this one: a folder of an earlier version would have two.
+    if wheels.exists() {
+        std::fs::remove_dir_all(&wheels)
+            .with_context(|| format!("removing {}", wheels.display()))?;
+    }
+    let wheels = wheels.to_string_lossy();
+    let manifest = format!("{PACKAGE}/Cargo.toml");
+    let calls: [&[&str]; 5] = [
+        &[
+            "-m",
+            "maturin",
+            "build",
+            "--quiet",
+            "--manifest-path",
+            &manifest,
+            "--out",
+            &wheels,
+        ],
+        &[
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-index",
+            "--force-reinstall",
+            "--find-links",
+            &wheels,
+            "carnot",
+        ],
+        &[
+            "-m",
+            "pytest",
+            "--quiet",
+            "-rs",
+            "-p",
+            "no:cacheprovider",
+            PACKAGE,
+        ],
+        &[
+            "-m",
+            "mypy",
+            "--strict",
+            "--cache-dir",
+            "/dev/null",
+            "-p",
+            "carnot",
+        ],
+        &[
+            "crates/carnot-python/benches/span_cost.py",
+            "--rounds",
+            "2",
+            "--batch",
+            "10",
+        ],
+    ];
+    for call in calls {
+        let mut python = setup::python().context("the Python environment is gone")?;
+        run(python.args(call))?;
     }
     Ok(Outcome::default())
 }

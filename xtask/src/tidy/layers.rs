@@ -62,7 +62,10 @@ const LAYERS: [(&str, &[&str]); 22] = [
         &[
             "carnot-probe",
             "carnot-record",
+            "carnot-session",
             "carnot-report",
+            "carnot-engine",
+            "carnot-formats",
             "carnot-llm",
         ],
     ),

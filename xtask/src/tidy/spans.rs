@@ -11,7 +11,11 @@ use crate::workspace::SourceFile;
 
 const TABLE: &str = "docs/spans-and-names.md";
 /// Those who record; the probe itself and the tests use names of their own.
-const RECORDERS: [&str; 2] = ["crates/carnot-llm/src/", "crates/carnot-cli/src/"];
+const RECORDERS: [&str; 3] = [
+    "crates/carnot-llm/src/",
+    "crates/carnot-cli/src/",
+    "crates/carnot-python/src/",
+];
 const CALLS: [&str; 4] = ["site(", "span!(", "track(", "float("];
 /// Its text is the part of a name: `matmul <type> <part>`.
 const MATMUL: &str = "matmul(";

@@ -1,0 +1,42 @@
+"""Spans that say more than their number: the text of a prompt, the parameters of a layer, the timestep of a step."""
+
+from __future__ import annotations
+
+from . import _carnot
+from .session import event, model
+
+
+def prompt(index: int, text: str | None = None, *, items: int = 0) -> _carnot.Span:
+    """All that is done for prompt `index`; its `text`, where given, is noted."""
+    if text is not None:
+        event("prompt", {"index": index, "text": text})
+    return _carnot.prompt(index, items)
+
+
+def step(
+    index: int,
+    *,
+    items: int = 0,
+    timestep: float | None = None,
+    guidance_scale: float | None = None,
+) -> _carnot.Span:
+    """One iteration, such as of denoising, with where it stands between noise (1) and picture (0)."""
+    if timestep is not None:
+        _carnot.counter("timestep", timestep)
+    if guidance_scale is not None:
+        _carnot.counter("guidance_scale", guidance_scale)
+    return _carnot.step(index, items)
+
+
+def layer(
+    name: str,
+    index: int | None = None,
+    *,
+    parameters: int | None = None,
+    flops: int | None = None,
+    bytes: int | None = None,
+) -> _carnot.Span:
+    """A layer of a model, with its least work: arithmetic operations (a multiplication and its addition are two), and bytes moved."""
+    if parameters is not None:
+        model(name, parameters=parameters, kind="layer")
+    return _carnot.layer(name, index, flops or 0, bytes or 0)
