@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use carnot_record::{Outcome, PipelineModel, Rank};
-use carnot_session::{Config, Error, Identity, Session};
+use carnot_session::{Config, Error, Identity, Reports, Session};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
@@ -18,6 +18,9 @@ use crate::open;
 #[pyclass(frozen, module = "carnot._carnot")]
 pub struct Recording {
     session: Mutex<Option<Session>>,
+    /// Which reports are made at the end, and how fast frames are shown if the tags say so.
+    config: Config,
+    playback_fps: Option<f64>,
 }
 
 fn raised(error: &Error) -> PyErr {
@@ -58,6 +61,9 @@ fn display(call: Py<PyAny>) -> Box<dyn FnMut(&str) + Send> {
     })
 }
 
+/// The trace file, what was written, and the report for a terminal.
+type Ended = (PathBuf, Vec<PathBuf>, String);
+
 #[pymethods]
 impl Recording {
     #[new]
@@ -84,6 +90,7 @@ impl Recording {
             world_size,
             local_rank,
         });
+        let playback_fps = tags.get("fps").and_then(|fps| fps.parse().ok());
         let identity = Identity {
             id,
             tags,
@@ -101,11 +108,14 @@ impl Recording {
         set_methods(py, carnot_probe::is_enabled())?;
         Ok(Self {
             session: Mutex::new(Some(session)),
+            config,
+            playback_fps,
         })
     }
 
-    /// Ends the session: `failure` is what it failed by, if it did. Returns the trace file; `None` if there is none.
-    fn end(&self, py: Python<'_>, failure: Option<String>) -> PyResult<Option<PathBuf>> {
+    /// Ends the session: `failure` is what it failed by, if it did. Returns the trace file, the files that were written and the report
+    /// for a terminal; `None` if nothing was recorded.
+    fn end(&self, py: Python<'_>, failure: Option<String>) -> PyResult<Option<Ended>> {
         let Some(session) = py.detach(|| self.lock().take()) else {
             return Ok(None);
         };
@@ -114,7 +124,12 @@ impl Recording {
         let outcome = failure.map_or(Outcome::Completed, Outcome::Failed);
         let ended = py.detach(|| session.end(outcome));
         let path = ended.map_err(|error| raised(&error))?;
-        Ok(was_recording.then_some(path))
+        if !was_recording {
+            return Ok(None);
+        }
+        let made = py.detach(|| carnot_session::report(&path, &self.config, self.playback_fps));
+        let Reports { files, text, .. } = made.map_err(|error| raised(&error))?;
+        Ok(Some((path, files, text)))
     }
 
     /// Its name.

@@ -12,16 +12,6 @@ const LAYERS: [(&str, &[&str]); 22] = [
     ("carnot-sampling", &[]),
     ("carnot-formats", &["carnot-kernels"]),
     ("carnot-engine", &[]),
-    (
-        "carnot-session",
-        &[
-            "carnot-analyze",
-            "carnot-probe",
-            "carnot-record",
-            "carnot-report",
-            "carnot-samplers",
-        ],
-    ),
     ("carnot-analyze", &["carnot-record", "carnot-statistics"]),
     ("carnot-samplers", &[]),
     ("carnot-tracing", &["carnot-probe"]),
@@ -56,6 +46,16 @@ const LAYERS: [(&str, &[&str]); 22] = [
         ],
     ),
     ("carnot-report", &["carnot-analyze", "carnot-record"]),
+    (
+        "carnot-session",
+        &[
+            "carnot-analyze",
+            "carnot-probe",
+            "carnot-record",
+            "carnot-report",
+            "carnot-samplers",
+        ],
+    ),
     ("carnot-cli", ALL),
     (
         "carnot-python",

@@ -113,6 +113,10 @@ class Session:
         self._recording: _carnot.Recording | None = None
         self.trace: Path | None = None
         """The trace file, once the session has ended; `None` where recording was off."""
+        self.files: list[Path] = []
+        """Reports that were written at the end, and the trace if it was kept."""
+        self.report: str | None = None
+        """The report for a terminal, once the session has ended."""
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str], **arguments: Any) -> Session:
@@ -139,7 +143,7 @@ class Session:
                 what = f"session {_open.id} was open and has been ended, because {self._id or 'another'} starts"
                 warnings.warn(what, RuntimeWarning, stacklevel=2)
                 _open.end()
-            self.trace = None
+            self.trace, self.files, self.report = None, [], None
             self._recording = _carnot.Recording(
                 file=None if self._config is None else os.fspath(self._config),
                 preset=self._preset,
@@ -175,8 +179,10 @@ class Session:
                 _open = None
         if isinstance(failure, BaseException):
             failure = type(failure).__name__
-        path = recording.end(failure)
-        self.trace = None if path is None else Path(path)
+        ended = recording.end(failure)
+        if ended is not None:
+            path, files, self.report = ended
+            self.trace, self.files = Path(path), [Path(file) for file in files]
         return self.trace
 
     def __enter__(self) -> Session:
