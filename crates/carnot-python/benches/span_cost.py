@@ -123,7 +123,7 @@ def main() -> None:
         for name, values in list(times.items())[1:]:
             tenths = statistics.quantiles(values, n=10)
             medians[name] = statistics.median(values) - empty
-            spread[name] = (tenths[0] - empty, tenths[-1] - empty)
+            spread[name] = (min(values) - empty, tenths[-1] - empty)
 
     take(off(arguments.rounds, arguments.batch))
     take(on(arguments.rounds, arguments.batch))
@@ -133,10 +133,10 @@ def main() -> None:
         print("PyTorch is not installed: record_function is not timed", file=sys.stderr)
     machine = f"{platform.python_implementation()} {platform.python_version()}, {platform.python_compiler()}, {platform.machine()}"
     if arguments.json:
-        print(json.dumps({"machine": machine, "median_ns": medians, "tenth_and_ninetieth_ns": spread}, indent=1))
+        print(json.dumps({"machine": machine, "median_ns": medians, "least_and_ninetieth_ns": spread}, indent=1))
         return
     print(machine)
-    print(f"{'ns for each span':34} {'median':>8} {'p10':>8} {'p90':>8}")
+    print(f"{'ns for each span':34} {'median':>8} {'least':>8} {'p90':>8}")
     for name, median in medians.items():
         print(f"{name:34} {median:8.0f} {spread[name][0]:8.0f} {spread[name][1]:8.0f}")
     theirs = medians.get("torch.profiler.record_function")

@@ -1,6 +1,8 @@
 //! From a text to what stands for it, by the text's address: literals in Python code are one object each, so that the same line
 //! finds its entry without hashing or comparing. An entry keeps its text alive, so that no other text can have its address.
 //!
+//! Spans that are told apart by a number are found by that.
+//!
 //! A table of each thread, of a fixed size: names that are made anew each time cost a look-up by value, and no memory.
 
 use std::cell::RefCell;
@@ -26,6 +28,14 @@ type Table<T> = RefCell<Vec<Option<Slot<T>>>>;
 thread_local! {
     static SPANS: Table<Py<Span>> = const { RefCell::new(Vec::new()) };
     static SITES: Table<SiteId> = const { RefCell::new(Vec::new()) };
+}
+
+/// What a span with a number is: kind, number, items.
+type Number = (Kind, u32, u32);
+type Numbered = (Number, Py<Span>);
+
+thread_local! {
+    static NUMBERS: RefCell<Vec<Option<Numbered>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Sites by value: the probe's own search takes the longer the more there are.
@@ -68,6 +78,29 @@ pub fn known(name: &str, kind: Kind) -> SiteId {
     *known
         .entry((name.to_owned(), kind))
         .or_insert_with(|| site(name, kind))
+}
+
+fn number_slot((kind, index, items): Number) -> usize {
+    (index as usize ^ ((kind as usize) << 6) ^ ((items as usize) << 3)) % SLOTS
+}
+
+/// The span that was made for this number, if it is still there.
+#[inline]
+pub fn kept_number(py: Python<'_>, number: Number) -> Option<Py<Span>> {
+    NUMBERS.with_borrow(|slots| {
+        let (kept, span) = slots.get(number_slot(number))?.as_ref()?;
+        (*kept == number).then(|| span.clone_ref(py))
+    })
+}
+
+/// Keeps the span of a number in place of the one before it.
+pub fn keep_number(number: Number, span: Py<Span>) {
+    let _old = NUMBERS.with_borrow_mut(|slots| {
+        if slots.is_empty() {
+            slots.resize_with(SLOTS, || None);
+        }
+        slots[number_slot(number)].replace((number, span))
+    });
 }
 
 fn slot(address: usize, kind: Kind) -> usize {

@@ -7,7 +7,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::names::{site_of, span_of};
+use crate::events::counter;
+use crate::names::{keep_number, kept_number, known, site_of, span_of};
 use crate::open;
 
 /// No number.
@@ -98,11 +99,14 @@ pub fn any_stage(name: &Bound<'_, PyString>, items: u32) -> PyResult<Py<Span>> {
 }
 
 fn numbered(py: Python<'_>, kind: Kind, index: u32, items: u32) -> PyResult<Py<Span>> {
+    if let Some(kept) = kept_number(py, (kind, index, items)) {
+        return Ok(kept);
+    }
     let name = match kind {
-        Kind::Prompt => pyo3::intern!(py, "prompt"),
-        Kind::Chunk => pyo3::intern!(py, "chunk"),
-        Kind::Block => pyo3::intern!(py, "block"),
-        _ => pyo3::intern!(py, "step"),
+        Kind::Prompt => "prompt",
+        Kind::Chunk => "chunk",
+        Kind::Block => "block",
+        _ => "step",
     };
     if index == NONE {
         return Err(PyValueError::new_err(format!(
@@ -112,15 +116,29 @@ fn numbered(py: Python<'_>, kind: Kind, index: u32, items: u32) -> PyResult<Py<S
     let span = Span {
         index,
         items,
-        ..Span::plain(site_of(name, kind)?)
+        ..Span::plain(known(name, kind))
     };
-    Py::new(py, span)
+    let span = Py::new(py, span)?;
+    keep_number((kind, index, items), span.clone_ref(py));
+    Ok(span)
 }
 
-/// One iteration, such as of denoising.
+/// One iteration, such as of denoising, with where it stands between noise (1) and picture (0).
 #[pyfunction]
-#[pyo3(signature = (index, items=0))]
-pub fn step(py: Python<'_>, index: u32, items: u32) -> PyResult<Py<Span>> {
+#[pyo3(signature = (index, items=0, *, timestep=None, guidance_scale=None))]
+pub fn step(
+    py: Python<'_>,
+    index: u32,
+    items: u32,
+    timestep: Option<f64>,
+    guidance_scale: Option<f64>,
+) -> PyResult<Py<Span>> {
+    if let Some(timestep) = timestep {
+        counter(pyo3::intern!(py, "timestep"), timestep)?;
+    }
+    if let Some(scale) = guidance_scale {
+        counter(pyo3::intern!(py, "guidance_scale"), scale)?;
+    }
     numbered(py, Kind::Step, index, items)
 }
 

@@ -27,6 +27,7 @@ from ._carnot import (
     frame,
     released,
     stage,
+    step,
 )
 from .decorators import (
     profile,
@@ -39,7 +40,7 @@ from .decorators import (
 from .instrumentation import Handle, instrument
 from .onnx import InstrumentedOnnx, instrument_onnx
 from .session import Session, event, model, session, session_id, summary
-from .spans import layer, prompt, step
+from .spans import layer, prompt
 from .trace import Trace, read_trace
 
 try:

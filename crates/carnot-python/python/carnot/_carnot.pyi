@@ -27,7 +27,11 @@ class Span:
 def stage(name: str, items: int = 0) -> Span:
     """A stage of a pipeline; `items` are what it makes, in the session's unit. The same name gives the same object."""
 
-def step(index: int, items: int = 0) -> Span: ...
+def step(
+    index: int, items: int = 0, *, timestep: float | None = None, guidance_scale: float | None = None
+) -> Span:
+    """One iteration, such as of denoising, with where it stands between noise (1) and picture (0)."""
+
 def block(index: int, items: int = 0) -> Span:
     """A block of frames or tokens that are made together; `items` counts them, once."""
 

@@ -1,4 +1,4 @@
-"""Spans that say more than their number: the text of a prompt, the parameters of a layer, the timestep of a step."""
+"""Spans that say more than their number: the text of a prompt, the parameters of a layer."""
 
 from __future__ import annotations
 
@@ -11,21 +11,6 @@ def prompt(index: int, text: str | None = None, *, items: int = 0) -> _carnot.Sp
     if text is not None:
         event("prompt", {"index": index, "text": text})
     return _carnot.prompt(index, items)
-
-
-def step(
-    index: int,
-    *,
-    items: int = 0,
-    timestep: float | None = None,
-    guidance_scale: float | None = None,
-) -> _carnot.Span:
-    """One iteration, such as of denoising, with where it stands between noise (1) and picture (0)."""
-    if timestep is not None:
-        _carnot.counter("timestep", timestep)
-    if guidance_scale is not None:
-        _carnot.counter("guidance_scale", guidance_scale)
-    return _carnot.step(index, items)
 
 
 def layer(
