@@ -8,6 +8,8 @@ mod page;
 #[cfg(test)]
 mod perfetto;
 #[cfg(test)]
+mod pipeline;
+#[cfg(test)]
 mod pprof;
 mod protobuf;
 #[cfg(test)]

@@ -26,7 +26,7 @@ fn drawn(analysis: &Analysis, trace: &Trace) -> Option<String> {
     drawn_page(&html::render(analysis, trace))
 }
 
-fn drawn_page(page_text: &str) -> Option<String> {
+pub fn drawn_page(page_text: &str) -> Option<String> {
     let installed = |name: &&&str| Command::new(name).arg("--version").output().is_ok();
     let browser = BROWSERS.iter().find(installed)?;
     let folder = tempfile::tempdir().expect("a folder for the page");
