@@ -34,6 +34,19 @@ def test_a_session_says_who_it_is(tmp_path):
     ]
 
 
+def test_reports_are_written_at_the_end(tmp_path):
+    with carnot.Session("run", unit="frames", output=tmp_path, show=None, report_format="json") as session:
+        with carnot.stage("decoding", items=3):
+            pass
+    (report,) = [path for path in session.files if path.suffix == ".json"]
+    assert report.parent == tmp_path and "decoding" in report.read_text() and "decoding" in session.report
+    assert session.trace in session.files
+    without = carnot.Session("run", output=tmp_path / "none", show=None, generate_final_report=False)
+    with without:
+        pass
+    assert without.files == [without.trace] and list((tmp_path / "none").iterdir()) == [without.trace]
+
+
 def test_a_session_that_raises_has_failed_and_the_exception_goes_on(tmp_path):
     with pytest.raises(ZeroDivisionError):
         with carnot.Session("run", output=tmp_path, show=None) as session:
@@ -182,7 +195,7 @@ def test_a_program_that_forgets_to_end_its_session_loses_nothing(tmp_path):
         tmp_path,
     )
     assert ended.returncode == 0, ended.stderr
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob("*.carnot")
     trace = carnot.read_trace(path)
     assert [span["name"] for span in trace["spans"]] == ["last"] and trace["session"]["outcome"] == "completed"
 
@@ -199,7 +212,7 @@ def test_a_killed_program_leaves_what_it_recorded(tmp_path):
         tmp_path,
     )
     assert ended.returncode == -9
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob("*.carnot")
     trace = carnot.read_trace(path)
     assert [span["name"] for span in trace["spans"]] == ["before"] and trace["session"]["outcome"] is None
 
@@ -225,7 +238,7 @@ def test_a_forked_process_records_nothing_and_can_have_its_own_session(tmp_path)
     )
     assert ended.returncode == 0, ended.stderr
     names = {}
-    for path in tmp_path.iterdir():
+    for path in tmp_path.glob("*.carnot"):
         trace = carnot.read_trace(path)
         names[trace["session"]["id"]] = [span["name"] for span in trace["spans"]]
     assert names == {"parent": ["of the parent"], "child": ["of the child"]}
