@@ -113,6 +113,11 @@ pub fn released(owner: &Bound<'_, PyString>, nbytes: u64, id: u64) -> PyResult<(
     Ok(())
 }
 
+/// A number for a hash that is never 0, which stands for none; small whole numbers are their own hashes, and stay apart.
+fn identity(hash: isize) -> u64 {
+    (hash as u64).wrapping_add(1 << 62).max(1)
+}
+
 /// Notes what happened to the entry of `key`; of the key only a hash is kept.
 fn cache(
     name: &Bound<'_, PyString>,
@@ -124,7 +129,7 @@ fn cache(
         return Ok(());
     }
     // 0 stands for no key.
-    let key = key.map_or(Ok(0), |key| key.hash().map(|hash| (hash as u64).max(1)))?;
+    let key = key.map_or(Ok(0), |key| key.hash().map(identity))?;
     probe::cache(site_of(name, Kind::Cache)?, outcome, key, nbytes);
     Ok(())
 }

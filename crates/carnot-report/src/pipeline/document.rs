@@ -45,6 +45,8 @@ pub(super) struct Table {
     pub rows: Vec<Vec<String>>,
     /// How many columns stand to the left.
     pub left: usize,
+    /// Whether the last column is words, which begin where it does.
+    pub ends_in_words: bool,
 }
 
 /// So many rows stand whole; of more, the first five and the last five.
@@ -175,6 +177,7 @@ fn findings(of: &PipelineAnalysis, ranks: Option<&Ranks>) -> Option<Section> {
             heads: vec!["priority", "where", "what, and what to do"],
             rows,
             left: 3,
+            ..Table::default()
         }),
         ..Section::default()
     })
@@ -205,6 +208,7 @@ fn losses(of: &PipelineAnalysis) -> Option<Section> {
             heads: vec!["loss", "time", "share"],
             rows,
             left: 1,
+            ..Table::default()
         }),
         after,
     })
@@ -269,6 +273,7 @@ fn overall(of: &PipelineAnalysis) -> Section {
             heads: vec!["stage", "time", "of total"],
             rows,
             left: 1,
+            ..Table::default()
         }),
         after,
         ..Section::default()
@@ -291,6 +296,7 @@ fn components(of: &Components) -> Section {
             heads: vec!["component", "time", "of stage"],
             rows,
             left: 1,
+            ..Table::default()
         }),
         ..Section::default()
     }
@@ -333,13 +339,14 @@ fn per(number: u32, name: &str, of: &Iterations) -> Section {
     Section {
         title: format!("{number}. Per {name}: {}", of.name),
         lines: vec![format!(
-            "{count}, within {within}{}.",
+            "{count} {name}s, within {within}{}.",
             share.unwrap_or_default()
         )],
         table: Some(Table {
             heads: vec![name_of(name), "time", "of stage", "components"],
             rows: elided(&of.rows, of.left_out, row),
             left: 1,
+            ends_in_words: true,
         }),
         after: vec![format!(
             "Average per {name}: {}; {}.",
@@ -430,6 +437,7 @@ fn stages(of: &PipelineAnalysis) -> Section {
             ],
             rows: of.stages.iter().take(MOST).map(row).collect(),
             left: 2,
+            ..Table::default()
         }),
         after: if left_out > 0 {
             vec![format!("{left_out} names more.")]

@@ -54,8 +54,7 @@ fn table(table: &Table) -> Vec<String> {
     let before: usize = columns[..last].iter().map(|(_, width)| width + 2).sum();
     let room = LINE.saturating_sub(before).max(WIDEST);
     let is_prose = table.left > last;
-    // Sentences, and lists of components, begin where their column does.
-    if columns[last].1 > WIDEST {
+    if table.ends_in_words {
         columns[last].0 = Align::Left;
     }
     columns[last].1 = columns[last].1.min(room);

@@ -90,6 +90,7 @@ pub(super) fn streaming(of: &Streaming, unit: &str) -> Section {
             heads: vec!["what", "how much"],
             rows: rows.into_iter().map(Vec::from).collect(),
             left: 2,
+            ..Table::default()
         }),
         ..Section::default()
     }
@@ -129,6 +130,7 @@ pub(super) fn layers(of: &PipelineAnalysis) -> Option<Section> {
             heads: vec!["layer", "calls", "total", "share", "p50", "arithmetic", "of limit", "of like"],
             rows: of.layers.iter().take(MOST).map(row).collect(),
             left: 1,
+            ..Table::default()
         }),
         ..Section::default()
     })
@@ -150,6 +152,7 @@ pub(super) fn models(of: &PipelineAnalysis) -> Option<Section> {
             heads: vec!["model", "kind", "parameters"],
             rows: rows.collect(),
             left: 2,
+            ..Table::default()
         }),
         after: vec![format!("{} parameters in all.", units::amount(all as f64))],
         ..Section::default()
@@ -202,6 +205,7 @@ pub(super) fn memory(of: &PipelineAnalysis) -> Option<Section> {
             ],
             rows: rows.collect(),
             left: 1,
+            ..Table::default()
         }),
         ..Section::default()
     })
@@ -222,6 +226,7 @@ pub(super) fn pools(of: &PipelineAnalysis) -> Option<Section> {
             heads: vec!["pool", "has", "uses", "idle"],
             rows: rows.collect(),
             left: 1,
+            ..Table::default()
         }),
         ..Section::default()
     })
@@ -264,6 +269,7 @@ pub(super) fn caches(of: &PipelineAnalysis) -> Option<Section> {
             ],
             rows: rows.collect(),
             left: 1,
+            ..Table::default()
         }),
         ..Section::default()
     })
@@ -291,6 +297,7 @@ pub(super) fn machine(of: &PipelineAnalysis) -> Option<Section> {
             heads: vec!["counter", "samples", "min", "mean", "max", "last"],
             rows: rows.collect(),
             left: 1,
+            ..Table::default()
         }),
         ..Section::default()
     })
@@ -362,6 +369,7 @@ pub(super) fn rank_sections(ranks: &Ranks) -> Vec<Section> {
                 ],
                 rows: rows.collect(),
                 left: 2,
+                ..Table::default()
             }),
             ..Section::default()
         },
@@ -371,6 +379,7 @@ pub(super) fn rank_sections(ranks: &Ranks) -> Vec<Section> {
                 heads: vec!["stage", "min", "mean", "max", "sum", "slowest rank"],
                 rows: stages.collect(),
                 left: 1,
+                ..Table::default()
             }),
             ..Section::default()
         },
