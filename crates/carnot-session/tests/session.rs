@@ -141,7 +141,10 @@ fn check(path: &Path) {
                     "times begin with the session"
                 );
             }
-            seen.push((site.name.clone(), occurrence));
+            // What samplers saw of the machine, such as `host/load_1`, has its own tests.
+            if !site.name.contains('/') {
+                seen.push((site.name.clone(), occurrence));
+            }
         })
         .expect("it reads");
     let names: Vec<&str> = seen.iter().map(|(name, _)| name.as_str()).collect();
