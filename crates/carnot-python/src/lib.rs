@@ -44,7 +44,7 @@ mod _carnot {
     #[pymodule_export]
     use crate::recording::Recording;
     #[pymodule_export]
-    use crate::span::{Span, block, chunk, is_recording, layer, past, prompt, step, ticks};
+    use crate::span::{Span, block, chunk, is_recording, layer, past, prompt, step, ticks, wait};
     #[pymodule_export]
     use crate::trace::read_trace;
     use pyo3::prelude::*;

@@ -163,6 +163,12 @@ pub fn prompt(py: Python<'_>, index: u32, items: u32) -> PyResult<Py<Span>> {
     numbered(py, Kind::Prompt, index, items)
 }
 
+/// Waiting for others, such as at a barrier or in a collective: time that is not this process's own work.
+#[pyfunction]
+pub fn wait(name: &Bound<'_, PyString>) -> PyResult<Py<Span>> {
+    span_of(name, Kind::Wait)
+}
+
 /// A layer of a model, with its least work: arithmetic operations, and bytes that must be moved.
 #[pyfunction]
 #[pyo3(signature = (name, index=None, flops=0, bytes=0))]

@@ -59,6 +59,15 @@ def test_counters_keep_their_values(recorded):
     assert [event["value"] for event in run.trace["counters"] if event["name"] == "queue"] == [3.0, 2.5]
 
 
+def test_waiting_is_a_kind_of_its_own_and_moments_have_a_name(recorded):
+    with recorded() as run:
+        with carnot.wait("barrier"):
+            pass
+        carnot.instant("anchor/barrier 0")
+    assert run.span("barrier")["kind"] == "wait"
+    assert [moment["name"] for moment in run.trace["instants"]] == ["anchor/barrier 0"]
+
+
 def test_what_is_wrong_is_named(recorded):
     with recorded():
         with pytest.raises(ValueError, match="encode_ms: expected milliseconds, 0 or more, got -1"):

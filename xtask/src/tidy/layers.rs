@@ -4,7 +4,7 @@ use super::Finding;
 use crate::workspace::Package;
 
 /// A crate and those of ours that it may depend on, lower layers first. The rows of crates that are planned keep their place.
-const LAYERS: [(&str, &[&str]); 22] = [
+const LAYERS: [(&str, &[&str]); 23] = [
     ("carnot-probe", &[]),
     ("carnot-record", &[]),
     ("carnot-statistics", &[]),
@@ -69,6 +69,7 @@ const LAYERS: [(&str, &[&str]); 22] = [
             "carnot-llm",
         ],
     ),
+    ("carnot-video-pipeline", ALL),
     ("carnot-conformance", ALL),
     ("carnot-fuzz", ALL),
     // Its own benchmarks are judged by the statistics of the product; nothing that takes long to build.

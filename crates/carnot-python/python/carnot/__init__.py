@@ -25,9 +25,11 @@ from ._carnot import (
     counter,
     drop_frames,
     frame,
+    instant,
     released,
     stage,
     step,
+    wait,
 )
 from .decorators import (
     profile,
@@ -66,6 +68,7 @@ __all__ = [
     "drop_frames",
     "event",
     "frame",
+    "instant",
     "instrument",
     "instrument_onnx",
     "layer",
@@ -84,6 +87,7 @@ __all__ = [
     "stage",
     "step",
     "summary",
+    "wait",
 ]
 if "Engine" not in globals():
     __all__ = [name for name in __all__ if name not in ("Engine", "Generation")]

@@ -38,6 +38,9 @@ def block(index: int, items: int = 0) -> Span:
 def chunk(index: int, items: int = 0) -> Span:
     """A chunk: the blocks between two looks at a pipeline's memory."""
 
+def wait(name: str) -> Span:
+    """Waiting for others, such as at a barrier or in a collective: time that is not this process's own work."""
+
 def prompt(index: int, items: int = 0) -> Span: ...
 def layer(name: str, index: int | None = None, flops: int = 0, bytes: int = 0) -> Span: ...
 def is_recording() -> bool: ...
@@ -55,7 +58,9 @@ def past(
 def counter(name: str, value: float) -> None:
     """The value of a counter or gauge, from now on."""
 
-def instant(name: str) -> None: ...
+def instant(name: str) -> None:
+    """A moment, on the line of this thread; clocks of ranks are put on each other by those whose names begin with `anchor/`."""
+
 def frame(
     index: int,
     *,
