@@ -352,7 +352,7 @@ class Pipeline:
     def __init__(self, options: argparse.Namespace, rank: int, world_size: int) -> None:
         self.options = options
         is_last = world_size > 1 and rank + 1 == world_size
-        self.steps = options.steps + (options.steps // 2 if options.fault == "slow-rank" and is_last else 0)
+        self.steps = options.steps * (3 if options.fault == "slow-rank" and is_last else 1)
         self.barrier = Barrier(rank, world_size, int(os.environ["MASTER_PORT"])) if world_size > 1 else None
         self.agent = carnot.Engine(context=256, threads=1 if world_size > 1 else None)
         carnot.model(self.agent.name, parameters=self.agent.parameters, kind="llm")

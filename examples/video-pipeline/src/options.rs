@@ -46,7 +46,7 @@ pub enum Fault {
     Drops,
     /// One layer of the denoiser does 30 % more work than it says
     SlowLayer,
-    /// The last rank takes half as many steps again
+    /// The last rank takes three times as many steps
     SlowRank,
 }
 

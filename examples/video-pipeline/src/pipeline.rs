@@ -103,7 +103,11 @@ impl<'a> Pipeline<'a> {
         };
         Ok(Self {
             options,
-            steps: options.steps + u32::from(has(Fault::SlowRank) && is_last) * options.steps / 2,
+            steps: if has(Fault::SlowRank) && is_last {
+                3 * options.steps
+            } else {
+                options.steps
+            },
             // Ranks share this machine; each takes one core.
             agent: Agent::load(if rank.is_some() { 1 } else { cores })?,
             denoiser: Denoiser::new(has(Fault::SlowLayer)),
