@@ -73,7 +73,7 @@ impl<const INPUTS: usize, const OUTPUTS: usize> Convolution<INPUTS, OUTPUTS> {
 
     /// Numbers it has.
     pub fn parameters(&self) -> u64 {
-        (9 * INPUTS * OUTPUTS) as u64
+        self.weights.as_flattened().as_flattened().len() as u64
     }
 
     /// Multiplications and additions over a picture of this side.
@@ -83,8 +83,8 @@ impl<const INPUTS: usize, const OUTPUTS: usize> Convolution<INPUTS, OUTPUTS> {
 
     /// Bytes that it must read and write over a picture of this side.
     pub fn bytes(&self, side: usize) -> u64 {
-        let numbers = 9 * INPUTS * OUTPUTS + side * side * (INPUTS + OUTPUTS);
-        (numbers * size_of::<f32>()) as u64
+        let numbers = self.parameters() + (side * side * (INPUTS + OUTPUTS)) as u64;
+        numbers * size_of::<f32>() as u64
     }
 
     /// The whole picture.
