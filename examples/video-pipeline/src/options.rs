@@ -31,7 +31,7 @@ pub struct Options {
     #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "0")]
     pub view: Option<u16>,
     /// How fast a viewer shows frames; the report then says where the picture would have stood still
-    #[arg(long, value_name = "FPS")]
+    #[arg(long = "fps", value_name = "FPS")]
     pub playback_fps: Option<f64>,
 }
 
