@@ -305,7 +305,6 @@ impl Collector {
             (SpanKind::Block, _) => {
                 self.iterations += 1;
                 self.memory.iteration();
-                self.counters.iteration();
             }
             _ => {}
         }
@@ -390,13 +389,9 @@ impl Collector {
         };
         let mut others: Vec<(u32, nesting::Children)> = threads.into_iter().collect();
         others.sort_by_key(|(thread, children)| (std::cmp::Reverse(total(children)), *thread));
-        let items = stages::items(&roots).max(
-            others
-                .iter()
-                .map(|(_, of)| stages::items(of))
-                .max()
-                .unwrap_or(0),
-        );
+        let unit = about.session.unit.as_str();
+        let of_others = others.iter().map(|(_, of)| known.items(of, unit));
+        let items = known.items(&roots, unit).max(of_others.max().unwrap_or(0));
         let streaming: Vec<Streaming> = self
             .streams
             .into_iter()
@@ -410,11 +405,9 @@ impl Collector {
         let mut memory = self.memory.finish(self.iterations);
         memory.pools = allocations::pools(|name| self.counters.last(name), &self.counters.names());
         let resident = self.counters.resident();
-        memory
-            .growth
-            .extend(resident.filter_map(|(name, values)| {
-                allocations::growth_of(name, values, self.iterations)
-            }));
+        memory.growth.extend(
+            resident.filter_map(|(name, values)| sampled_growth(name, values, self.iterations)),
+        );
         let mut analysis = PipelineAnalysis {
             wall_ns,
             items,
@@ -484,6 +477,13 @@ pub fn read<R: Read + Seek>(
         notes: file.notes(),
         damage: file.damage().to_vec(),
     }))
+}
+
+/// Growth of what is sampled; of few samples nothing is said, however many iterations there were between them.
+fn sampled_growth(name: &str, samples: &[f64], iterations: u64) -> Option<Growth> {
+    const LEAST_SAMPLES: usize = 24;
+    let enough = samples.len() >= LEAST_SAMPLES && iterations > 0;
+    enough.then(|| allocations::growth_of(name, samples, iterations))?
 }
 
 fn entry<'a, T>(

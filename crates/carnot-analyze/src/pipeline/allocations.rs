@@ -232,7 +232,8 @@ pub(super) fn growth_of(what: &str, values: &[f64], iterations: u64) -> Option<G
     let step = steady.len().div_ceil(TREND_VALUES).max(1);
     let thinned: Vec<f64> = steady.iter().copied().step_by(step).collect();
     let trend = trend(&thinned).filter(carnot_statistics::Trend::rises)?;
-    let apart = step as f64 * (iterations as f64 / values.len() as f64).max(1.0);
+    // Values are of each iteration, or fewer; or samples between which there were several.
+    let apart = step as f64 * iterations as f64 / values.len() as f64;
     Some(Growth {
         what: what.to_owned(),
         bytes_per_iteration: trend.slope / apart,

@@ -40,7 +40,8 @@ struct Counter {
     last: (u64, f64),
     joules: f64,
     curve: Curve,
-    per_iteration: Vec<f64>,
+    /// Of what this process holds, the samples, which may grow.
+    samples_of_memory: Vec<f64>,
 }
 
 /// Counters as samples go by.
@@ -63,7 +64,7 @@ impl Counters {
                 last: (time_ns, value),
                 joules: 0.0,
                 curve,
-                per_iteration: Vec::new(),
+                samples_of_memory: vec![value],
             };
             self.0.insert(name.to_owned(), first);
             return;
@@ -78,21 +79,13 @@ impl Counters {
         (counter.min, counter.max) = (counter.min.min(value), counter.max.max(value));
         counter.last = (time_ns, value);
         counter.curve.add(time_ns, value);
-    }
-
-    /// The end of an iteration: memory that is sampled may grow as well.
-    pub fn iteration(&mut self) {
-        for name in RESIDENT {
-            if let Some(counter) = self.0.get_mut(name)
-                && counter.per_iteration.len() < 1 << 16
-            {
-                counter.per_iteration.push(counter.last.1);
-            }
+        if RESIDENT.contains(&name) && counter.samples_of_memory.len() < 1 << 16 {
+            counter.samples_of_memory.push(value);
         }
     }
 
     pub fn resident(&self) -> impl Iterator<Item = (&str, &[f64])> {
-        let of = |name: &'static str| Some((name, self.0.get(name)?.per_iteration.as_slice()));
+        let of = |name: &'static str| Some((name, self.0.get(name)?.samples_of_memory.as_slice()));
         RESIDENT.into_iter().filter_map(of)
     }
 

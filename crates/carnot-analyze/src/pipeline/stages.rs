@@ -153,6 +153,14 @@ pub(super) fn is_stage(kind: SpanKind) -> bool {
     matches!(kind, SpanKind::Stage | SpanKind::Phase)
 }
 
+/// Whether spans of this kind are rounds of the pipeline itself.
+fn is_iteration(kind: SpanKind) -> bool {
+    matches!(
+        kind,
+        SpanKind::Prompt | SpanKind::Chunk | SpanKind::Block | SpanKind::Other
+    )
+}
+
 /// Names of groups.
 pub(super) struct Names<'a>(pub &'a [(String, SpanKind)]);
 
@@ -218,6 +226,20 @@ impl Names<'_> {
             .collect();
         parts.sort_by_key(|part| std::cmp::Reverse(part.ns));
         parts
+    }
+
+    /// What came of all of it, each item counted once: by the outermost span that counts any. What a language model within the
+    /// pipeline counts are tokens, and items only where the unit is.
+    pub fn items(&self, children: &Children, unit: &str) -> u64 {
+        let of = |(group, node): (Group, &Node)| {
+            let is_tokens = !is_stage(self.kind(group)) && !is_iteration(self.kind(group));
+            if node.items > 0 && (!is_tokens || unit == "tokens") {
+                node.items
+            } else {
+                self.items(&node.children, unit)
+            }
+        };
+        children.iter().map(of).sum()
     }
 
     /// The first section: topmost stages of the main thread and the rest of the wall.
@@ -319,18 +341,6 @@ fn flatten(children: &Children, path: &mut Vec<Group>, flat: &mut [(u64, u64, No
         flatten(&node.children, path, flat);
         path.pop();
     }
-}
-
-/// What came of all of it, each item counted once: by the outermost span that counts any.
-pub(super) fn items(children: &Children) -> u64 {
-    let of = |node: &Node| {
-        if node.items > 0 {
-            node.items
-        } else {
-            items(&node.children)
-        }
-    };
-    children.iter().map(|(_, node)| of(node)).sum()
 }
 
 fn part(name: &str, ns: u64, whole_ns: u64) -> Part {

@@ -154,10 +154,14 @@ fn anchors(trace: &mut Trace) -> anyhow::Result<BTreeMap<String, u64>> {
     Ok(anchors)
 }
 
-/// How far each clock is ahead of the first one's.
+/// How far each clock is ahead of the first one's. Processes of one machine have one clock: by how much they leave a barrier after each
+/// other is the scheduler's doing.
 fn ahead(traces: &[RankTrace]) -> Vec<i64> {
-    let first = &traces[0].anchors;
+    let (first, host) = (&traces[0].anchors, &traces[0].analysis.session.host);
     let of = |trace: &RankTrace| {
+        if !host.is_empty() && trace.analysis.session.host == *host {
+            return 0;
+        }
         let apart = first
             .iter()
             .filter_map(|(name, at)| Some(*trace.anchors.get(name)? as f64 - *at as f64));
