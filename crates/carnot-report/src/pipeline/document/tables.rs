@@ -125,7 +125,7 @@ pub(super) fn layers(of: &PipelineAnalysis) -> Option<Section> {
     };
     (!of.layers.is_empty()).then(|| Section {
         title: "Computation: layers".to_owned(),
-        lines: vec![format!("{} layers, the longest first; \"of like\" is the median call over that of the layers that do the same.", of.layers.len())],
+        lines: vec!["The longest first; \"of like\" is the median call over that of the layers that do the same.".to_owned()],
         table: Some(Table {
             heads: vec!["layer", "calls", "total", "share", "p50", "arithmetic", "of limit", "of like"],
             rows: of.layers.iter().take(MOST).map(row).collect(),
