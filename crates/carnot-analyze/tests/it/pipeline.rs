@@ -3,6 +3,9 @@
 use carnot_analyze::pipeline::{About, Collector, PipelineAnalysis, View, ranks};
 use carnot_record::trace_file::{EventKind, EventSite, Occurrence, SpanTimes};
 use carnot_record::{Arithmetic, CacheOutcome, Outcome, Rank, Session, SpanKind};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
 
 const MS: u64 = 1_000_000;
 
@@ -382,4 +385,45 @@ fn nothing_at_all_is_a_report_too() {
         found.warnings,
         ["the session did not end in order; this is what it had recorded until then"]
     );
+}
+
+/// Spans of two threads that nest, overlap and come as they like.
+fn any_spans() -> impl Strategy<Value = Vec<(u32, SpanKind, u64, u64)>> {
+    let kinds = [
+        SpanKind::Stage,
+        SpanKind::Prompt,
+        SpanKind::Block,
+        SpanKind::Step,
+        SpanKind::Layer,
+        SpanKind::Wait,
+    ];
+    let span = (0..2_u32, select(kinds.to_vec()), 0..1000_u64, 0..300_u64);
+    vec(span, 0..60)
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_recorded_the_losses_and_the_sections_add_up(spans in any_spans()) {
+        let mut run = Run::new(View::default());
+        for (thread, kind, start_ns, length) in spans {
+            let span = Occurrence::Span {
+                times: SpanTimes { thread, start_ns, end_ns: start_ns + length },
+                index: Some(1),
+                items: 2,
+                flops: 3,
+                bytes: 4,
+                working_set_bytes: 0,
+                sequence: None,
+                request: None,
+            };
+            run.event(kind.name(), EventKind::Span(kind, Arithmetic::F32), span);
+        }
+        let found = run.collector.finish(About::default());
+        let losses: i64 = found.losses.iter().map(|loss| loss.ns).sum();
+        prop_assert_eq!(losses, found.wall_ns as i64);
+        for part in found.components {
+            let within: u64 = part.parts.iter().map(|part| part.ns).sum();
+            prop_assert!(within + part.pure.ns >= part.ns);
+        }
+    }
 }

@@ -14,6 +14,8 @@ use crate::{CacheOutcome, Note, Session, Thread};
 const HEAD: usize = 9;
 /// No frame that was ever written is longer.
 const LONGEST: u32 = 256 * 1024 * 1024;
+/// A hundred and four days: nothing that is recorded is later, and sums of what a damaged clock says stay numbers.
+const LATEST_NS: u64 = 1 << 53;
 
 /// A trace file, whole but for its events.
 #[derive(Debug)]
@@ -321,7 +323,7 @@ fn parse<T: DeserializeOwned>(
 fn scale(clocks: &[ClockPoint]) -> impl Fn(u64) -> u64 + use<> {
     let origin = clocks.first().map_or(0, |first| first.ticks);
     let rate = clocks.last().map_or(1.0, |last| last.ns_per_tick);
-    move |at| (at.saturating_sub(origin) as f64 * rate) as u64
+    move |at| ((at.saturating_sub(origin) as f64 * rate) as u64).min(LATEST_NS)
 }
 
 fn occurrence(kind: EventKind, event: &RawEvent, ns: &impl Fn(u64) -> u64) -> Occurrence {
