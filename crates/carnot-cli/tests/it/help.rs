@@ -24,6 +24,10 @@ fn serve() {
 #[test]
 fn profile() {
     insta::assert_snapshot!(help(&["profile"]));
+    insta::assert_snapshot!(help(&["profile", "report"]));
+    insta::assert_snapshot!(help(&["profile", "open"]));
+    insta::assert_snapshot!(help(&["profile", "merge"]));
+    insta::assert_snapshot!(help(&["profile", "versus"]));
 }
 
 #[test]

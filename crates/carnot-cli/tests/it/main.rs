@@ -10,6 +10,7 @@ mod help;
 mod inferring;
 mod limits;
 mod measuring;
+mod pipelines;
 mod profiling;
 mod refusals;
 mod running;
