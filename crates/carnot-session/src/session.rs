@@ -48,6 +48,7 @@ impl Identity {
 /// An open session. Ends when it is dropped, as one that did not end in order.
 pub struct Session {
     header: Mutex<Header>,
+    keeps_models: bool,
     path: PathBuf,
     status: Arc<Mutex<Status>>,
     messages: Option<Sender<Message>>,
@@ -84,6 +85,7 @@ impl Session {
             path: path(config, &header),
             status: Arc::new(Mutex::new(Status::of(&header.id))),
             header: Mutex::default(),
+            keeps_models: config.profile_model_parameters,
             messages: None,
             recorder: None,
             watcher: None,
@@ -138,8 +140,11 @@ impl Session {
         self.change(|header| _ = header.tags.insert(key.to_owned(), value.to_owned()));
     }
 
-    /// A model that takes part; one of the same name is replaced.
+    /// A model that takes part; one of the same name is replaced. Forgotten where the configuration wants no models.
     pub fn model(&self, model: PipelineModel) {
+        if !self.keeps_models {
+            return;
+        }
         self.change(|header| {
             header.models.retain(|known| known.name != model.name);
             header.models.push(model);

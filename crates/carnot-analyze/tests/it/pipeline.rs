@@ -5,7 +5,6 @@ use carnot_record::trace_file::{EventKind, EventSite, Occurrence, SpanTimes};
 use carnot_record::{Arithmetic, CacheOutcome, Outcome, Rank, Session, SpanKind};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::select;
 
 const MS: u64 = 1_000_000;
 
@@ -387,43 +386,44 @@ fn nothing_at_all_is_a_report_too() {
     );
 }
 
-/// Spans of two threads that nest, overlap and come as they like.
-fn any_spans() -> impl Strategy<Value = Vec<(u32, SpanKind, u64, u64)>> {
-    let kinds = [
-        SpanKind::Stage,
-        SpanKind::Prompt,
-        SpanKind::Block,
-        SpanKind::Step,
-        SpanKind::Layer,
-        SpanKind::Wait,
-    ];
-    let span = (0..2_u32, select(kinds.to_vec()), 0..1000_u64, 0..300_u64);
-    vec(span, 0..60)
+/// What a thread does: begins a span of a name, ends the innermost, or lets time go by.
+fn any_program() -> impl Strategy<Value = Vec<(u8, usize, u64)>> {
+    vec((0..3_u8, 0..5_usize, 1..50_u64), 0..80)
 }
 
 proptest! {
+    /// Own times are counted here moment by moment, and there from spans that come by their ends.
     #[test]
-    fn whatever_is_recorded_the_losses_and_the_sections_add_up(spans in any_spans()) {
+    fn each_moment_is_the_innermost_spans(program in any_program()) {
+        let kinds = [SpanKind::Stage, SpanKind::Prompt, SpanKind::Block, SpanKind::Step, SpanKind::Wait];
         let mut run = Run::new(View::default());
-        for (thread, kind, start_ns, length) in spans {
-            let span = Occurrence::Span {
-                times: SpanTimes { thread, start_ns, end_ns: start_ns + length },
-                index: Some(1),
-                items: 2,
-                flops: 3,
-                bytes: 4,
-                working_set_bytes: 0,
-                sequence: None,
-                request: None,
-            };
-            run.event(kind.name(), EventKind::Span(kind, Arithmetic::F32), span);
+        let (mut open, mut own) = (Vec::new(), [0_u64; 5]);
+        let begun = run.now;
+        for (what, name, ns) in program {
+            match what {
+                0 => open.push((name, run.now)),
+                1 => if let Some((name, start_ns)) = open.pop() {
+                    run.end(kinds[name].name(), kinds[name], start_ns, None, 0);
+                }
+                _ => {
+                    if let Some((name, _)) = open.last() {
+                        own[*name] += ns;
+                    }
+                    run.now += ns;
+                }
+            }
         }
+        while let Some((name, start_ns)) = open.pop() {
+            run.end(kinds[name].name(), kinds[name], start_ns, None, 0);
+        }
+        let now = run.now;
         let found = run.collector.finish(About::default());
-        let losses: i64 = found.losses.iter().map(|loss| loss.ns).sum();
-        prop_assert_eq!(losses, found.wall_ns as i64);
-        for part in found.components {
-            let within: u64 = part.parts.iter().map(|part| part.ns).sum();
-            prop_assert!(within + part.pure.ns >= part.ns);
+        prop_assert!(found.wall_ns <= now - begun);
+        for (kind, own) in kinds.into_iter().zip(own) {
+            let stage = found.stages.iter().find(|stage| stage.kind == kind);
+            prop_assert_eq!(stage.map_or(0, |stage| stage.self_ns), own);
         }
+        let wait = found.losses.iter().find(|loss| loss.name == "wait");
+        prop_assert_eq!(wait.map_or(0, |loss| loss.ns), own[4] as i64);
     }
 }

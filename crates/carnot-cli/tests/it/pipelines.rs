@@ -290,9 +290,9 @@ fn a_page_asks_for_the_spans_of_a_window() {
     let spans = opened.ask("/spans?from=0&to=30000000", &ours);
     let body = spans.split("\r\n\r\n").nth(1).unwrap();
     let spans: serde_json::Value = serde_json::from_str(body).unwrap();
-    // Three blocks with their banks, and the stage around them; barriers of no length are hidden.
+    // Three blocks with their banks, two barriers of no length, and the stage around them.
     let shown = spans["start_ns"].as_array().unwrap().len();
-    assert_eq!(shown, 7, "{spans}");
+    assert_eq!(shown, 9, "{spans}");
     assert!(
         opened
             .ask("/spans?from=5", &ours)

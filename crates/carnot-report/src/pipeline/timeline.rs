@@ -1,4 +1,4 @@
-//! The spans that a screen can show: those that are long enough to be seen in the part of the session that is looked at.
+//! The spans that a page can show: the longest of the part of the session that is looked at.
 
 use std::io::{self, Read, Seek};
 
@@ -6,8 +6,6 @@ use carnot_record::trace_file::{EventKind, EventSite, Occurrence, SpanTimes, Tra
 use carnot_record::{SpanKind, Thread};
 use serde::Serialize;
 
-/// A span shorter than this part of what is shown is narrower than half a pixel.
-const PARTS: u64 = 3000;
 /// No more than this are kept, the longest; a page of so many is some megabytes.
 const MOST: usize = 60_000;
 
@@ -53,12 +51,12 @@ pub struct TimelineBuilder {
 }
 
 impl TimelineBuilder {
-    /// What can be seen of `from_ns` to `to_ns`.
+    /// The longest of what lies between `from_ns` and `to_ns`.
     pub fn new(from_ns: u64, to_ns: u64) -> Self {
         Self {
             from_ns,
             to_ns,
-            shortest_ns: to_ns.saturating_sub(from_ns) / PARTS,
+            shortest_ns: 0,
             kept: Vec::new(),
             hidden: 0,
         }
@@ -170,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_seen_is_counted_and_the_rest_nests() {
+    fn spans_of_a_window_nest_on_their_lanes() {
         let mut builder = TimelineBuilder::new(0, 30_000);
         let span = |thread, start_ns, end_ns| SpanTimes {
             thread,
@@ -188,10 +186,10 @@ mod tests {
             builder.take(times, 0, None);
         }
         let found = builder.finish(&[], &[]);
-        assert_eq!((found.hidden, found.lanes.len()), (1, 2));
+        assert_eq!((found.hidden, found.lanes.len()), (0, 2));
         assert_eq!(
             (found.depth, found.lane),
-            (vec![0, 1, 0, 0], vec![0, 0, 0, 1])
+            (vec![0, 0, 1, 0, 0], vec![0, 0, 0, 0, 1])
         );
     }
 
