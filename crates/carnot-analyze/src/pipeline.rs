@@ -414,9 +414,9 @@ impl Collector {
             items_per_s: crate::statistics::ratio(items as f64 * 1e9, wall_ns as f64),
             overall: known.overall(&roots, wall_ns),
             components: known.all_components(&roots),
-            iterations: iterations(rows, &times, &known, &roots),
+            iterations: stages::iterations(rows, &times, &known, &roots),
             losses: losses::losses(&known, &roots, wall_ns, &about.session),
-            stages: stage_rows(
+            stages: stages::rows(
                 &known,
                 &times,
                 std::iter::once(&roots).chain(others.iter().map(|(_, of)| of)),
@@ -496,87 +496,6 @@ fn entry<'a, T>(
         map.insert(name.to_owned(), new());
     }
     map.get_mut(name).expect("it is there now")
-}
-
-fn iterations(
-    rows: BTreeMap<Group, Rows>,
-    times: &[Histogram],
-    names: &Names<'_>,
-    roots: &nesting::Children,
-) -> Vec<Iterations> {
-    let told = |row: Row| Iteration {
-        index: row.index,
-        start_ns: row.start_ns,
-        ns: row.ns,
-        items: row.items,
-        components: row
-            .components
-            .iter()
-            .map(|(group, ns)| (names.name(*group).to_owned(), *ns))
-            .collect(),
-    };
-    let mut all: Vec<Iterations> = rows
-        .into_iter()
-        .map(|(group, rows)| Iterations {
-            name: names.name(group).to_owned(),
-            kind: names.kind(group),
-            time: times[group as usize].spread(),
-            items: rows.items,
-            within: names
-                .stage_around(group, roots)
-                .map(|(stage, ns)| (names.name(stage).to_owned(), ns)),
-            rows: rows.first.into_iter().chain(rows.last).map(told).collect(),
-            left_out: rows.left_out,
-        })
-        .collect();
-    let order = |kind| match kind {
-        SpanKind::Prompt => 0,
-        SpanKind::Chunk => 1,
-        SpanKind::Block => 2,
-        _ => 3,
-    };
-    all.sort_by_key(|of| (order(of.kind), std::cmp::Reverse(of.time.total_ns)));
-    all
-}
-
-fn stage_rows<'a>(
-    names: &Names<'_>,
-    times: &[Histogram],
-    threads: impl Iterator<Item = &'a nesting::Children>,
-    wall_ns: u64,
-) -> Vec<Stage> {
-    use crate::statistics::ratio;
-    let mut sums = vec![(0, 0, nesting::Node::default()); names.0.len()];
-    for roots in threads {
-        for (sum, (own, outer, node)) in sums.iter_mut().zip(names.flat(roots)) {
-            sum.0 += own;
-            sum.1 += outer;
-            sum.2.items += node.items;
-            sum.2.flops = sum.2.flops.saturating_add(node.flops);
-            sum.2.floor_ns += node.floor_ns;
-        }
-    }
-    let mut rows: Vec<Stage> = sums
-        .into_iter()
-        .enumerate()
-        .map(|(group, (self_ns, outer_ns, node))| {
-            let time = times[group].spread();
-            Stage {
-                name: names.name(group as Group).to_owned(),
-                kind: names.kind(group as Group),
-                self_ns,
-                self_share: ratio(self_ns as f64, wall_ns as f64),
-                share: ratio(outer_ns as f64, wall_ns as f64),
-                items: node.items,
-                items_per_s: ratio(node.items as f64 * 1e9, time.total_ns as f64),
-                flops: node.flops,
-                floor_ns: node.floor_ns,
-                time,
-            }
-        })
-        .collect();
-    rows.sort_by(|a, b| b.self_ns.cmp(&a.self_ns).then_with(|| a.name.cmp(&b.name)));
-    rows
 }
 
 fn lost(by_site: &BTreeMap<u32, u64>, sites: &[EventSite]) -> Vec<Lost> {

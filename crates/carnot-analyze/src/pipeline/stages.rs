@@ -3,13 +3,13 @@
 //! The wall of a session is the time from its first span to its last. On the main thread, the one with the most time in spans,
 //! stages that lie in no other stage and what lies outside of them add up to it; what other threads did meanwhile stands beside.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use carnot_record::SpanKind;
 use serde::Serialize;
 
 use super::Group;
-use super::histogram::Spread;
+use super::histogram::{Histogram, Spread};
 use super::nesting::{Children, Node};
 use crate::statistics::ratio;
 
@@ -349,4 +349,86 @@ fn part(name: &str, ns: u64, whole_ns: u64) -> Part {
         ns,
         share: ratio(ns as f64, whole_ns as f64),
     }
+}
+
+/// Iterations by name, prompts before chunks, blocks and steps.
+pub(super) fn iterations(
+    rows: BTreeMap<Group, Rows>,
+    times: &[Histogram],
+    names: &Names<'_>,
+    roots: &Children,
+) -> Vec<Iterations> {
+    let told = |row: Row| Iteration {
+        index: row.index,
+        start_ns: row.start_ns,
+        ns: row.ns,
+        items: row.items,
+        components: row
+            .components
+            .iter()
+            .map(|(group, ns)| (names.name(*group).to_owned(), *ns))
+            .collect(),
+    };
+    let mut all: Vec<Iterations> = rows
+        .into_iter()
+        .map(|(group, rows)| Iterations {
+            name: names.name(group).to_owned(),
+            kind: names.kind(group),
+            time: times[group as usize].spread(),
+            items: rows.items,
+            within: names
+                .stage_around(group, roots)
+                .map(|(stage, ns)| (names.name(stage).to_owned(), ns)),
+            rows: rows.first.into_iter().chain(rows.last).map(told).collect(),
+            left_out: rows.left_out,
+        })
+        .collect();
+    let order = |kind| match kind {
+        SpanKind::Prompt => 0,
+        SpanKind::Chunk => 1,
+        SpanKind::Block => 2,
+        _ => 3,
+    };
+    all.sort_by_key(|of| (order(of.kind), std::cmp::Reverse(of.time.total_ns)));
+    all
+}
+
+/// All names over all threads, the longest own time first.
+pub(super) fn rows<'a>(
+    names: &Names<'_>,
+    times: &[Histogram],
+    threads: impl Iterator<Item = &'a Children>,
+    wall_ns: u64,
+) -> Vec<Stage> {
+    let mut sums = vec![(0, 0, Node::default()); names.0.len()];
+    for roots in threads {
+        for (sum, (own, outer, node)) in sums.iter_mut().zip(names.flat(roots)) {
+            sum.0 += own;
+            sum.1 += outer;
+            sum.2.items += node.items;
+            sum.2.flops = sum.2.flops.saturating_add(node.flops);
+            sum.2.floor_ns += node.floor_ns;
+        }
+    }
+    let mut rows: Vec<Stage> = sums
+        .into_iter()
+        .enumerate()
+        .map(|(group, (self_ns, outer_ns, node))| {
+            let time = times[group].spread();
+            Stage {
+                name: names.name(group as Group).to_owned(),
+                kind: names.kind(group as Group),
+                self_ns,
+                self_share: ratio(self_ns as f64, wall_ns as f64),
+                share: ratio(outer_ns as f64, wall_ns as f64),
+                items: node.items,
+                items_per_s: ratio(node.items as f64 * 1e9, time.total_ns as f64),
+                flops: node.flops,
+                floor_ns: node.floor_ns,
+                time,
+            }
+        })
+        .collect();
+    rows.sort_by(|a, b| b.self_ns.cmp(&a.self_ns).then_with(|| a.name.cmp(&b.name)));
+    rows
 }
