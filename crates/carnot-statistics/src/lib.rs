@@ -15,6 +15,7 @@
 //! batches          values that do not depend on each other
 //! change_points    where a series of measurements changed its level
 //! reuse            how large a cache has to be
+//! reuse_sketch     the same of a sample, while the cache runs
 //! trend            whether values rise, with an interval that a step or a spike does not move
 //! dice             numbers that look like chance and are the same in every run
 //! ```
@@ -40,6 +41,7 @@ mod mann_whitney;
 mod median_interval;
 mod quantiles;
 mod reuse;
+mod reuse_sketch;
 mod signed_rank;
 mod tails;
 mod trend;
@@ -52,6 +54,7 @@ pub use mann_whitney::{MannWhitney, mann_whitney, shift_between};
 pub use median_interval::{Interval, median_interval};
 pub use quantiles::{median, quantile};
 pub use reuse::Reuse;
+pub use reuse_sketch::ReuseSketch;
 pub use signed_rank::{Shift, shift, signed_rank};
 pub use tails::{TailShift, tail_shift};
 pub use trend::{Trend, trend};

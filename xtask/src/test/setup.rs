@@ -20,7 +20,7 @@ struct Package {
     without: &'static str,
 }
 
-const PACKAGES: [Package; 6] = [
+const PACKAGES: [Package; 7] = [
     Package {
         name: "chromium",
         is_there: || {
@@ -44,6 +44,11 @@ const PACKAGES: [Package; 6] = [
         name: "curl",
         is_there: || is_installed("curl"),
         without: "the server over TLS",
+    },
+    Package {
+        name: "redis-server",
+        is_there: || is_installed("redis-server"),
+        without: "results that are kept in Redis, and what happens when it dies",
     },
     Package {
         name: "valgrind",

@@ -25,7 +25,7 @@ const LAYERS: [(&str, &[&str]); 23] = [
         ],
     ),
     ("carnot-onnx", &["carnot-engine", "carnot-probe"]),
-    ("carnot-cache", &["carnot-probe"]),
+    ("carnot-cache", &["carnot-probe", "carnot-statistics"]),
     (
         "carnot-server",
         &[

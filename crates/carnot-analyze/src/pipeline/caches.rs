@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 
-use carnot_statistics::Reuse;
+use carnot_statistics::{Reuse, ReuseSketch};
 
 use crate::statistics::ratio;
 
 /// Distances are exact up to so many look-ups; past it they are of a sample of the keys.
 const MOST_EXACT: u64 = 1 << 20;
-/// One key in so many is in the sample (Waldspurger and others, SHARDS, FAST 2015).
-const SAMPLED: u64 = 32;
+/// Keys in that sample.
+const SAMPLED: usize = 8192;
 /// Evictions of at least this share of look-ups, with entries that are asked for again, are thrashing.
 const THRASHING: f64 = 0.2;
 
@@ -53,7 +53,7 @@ pub struct CacheAnalysis {
 }
 
 /// A cache as look-ups go by.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Cache {
     hits: u64,
     misses: u64,
@@ -66,7 +66,26 @@ pub(super) struct Cache {
     peak_entries: u64,
     keyed: u64,
     exact: Option<Reuse<u64>>,
-    sampled: Reuse<u64>,
+    sampled: ReuseSketch,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            hits: 0,
+            misses: 0,
+            evictions: 0,
+            hit_bytes: 0,
+            miss_bytes: 0,
+            resident: 0,
+            peak_resident: 0,
+            entries: 0,
+            peak_entries: 0,
+            keyed: 0,
+            exact: None,
+            sampled: ReuseSketch::new(SAMPLED),
+        }
+    }
 }
 
 impl Cache {
@@ -103,22 +122,19 @@ impl Cache {
         } else {
             self.exact = None;
         }
-        if mixed(key).is_multiple_of(SAMPLED) {
-            self.sampled.access(key);
-        }
+        self.sampled.access(key, 1);
     }
 
     pub fn finish(self, cache: &str) -> CacheAnalysis {
         let requests = self.hits + self.misses;
-        let (reuse, scale) = match &self.exact {
-            Some(exact) => (exact, 1),
-            None => (&self.sampled, SAMPLED),
+        let reuse = match &self.exact {
+            Some(exact) => Distances::Exact(exact),
+            None => Distances::Sampled(&self.sampled),
         };
-        let miss_ratio_curve = curve(reuse, scale);
-        let advised = advised(reuse, scale);
+        let (miss_ratio_curve, advised) = (reuse.curve(), reuse.advised());
         let rate = |count: u64| ratio(count as f64, requests as f64);
         // What a cache without bound would miss: the first look-up of each key.
-        let least = reuse.miss_ratio(usize::MAX);
+        let least = reuse.miss_ratio(u64::MAX);
         let is_thrashing = rate(self.evictions) >= THRASHING
             && (self.keyed == 0 || rate(self.misses) > least + THRASHING / 2.0);
         CacheAnalysis {
@@ -138,55 +154,69 @@ impl Cache {
             miss_ratio_curve,
             advised,
             is_thrashing,
-            is_sampled: scale > 1,
+            is_sampled: matches!(reuse, Distances::Sampled(_)),
         }
     }
 }
 
-/// Scatters keys, which may be small numbers in a row (the finaliser of `SplitMix64`).
-fn mixed(key: u64) -> u64 {
-    let key = (key ^ (key >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let key = (key ^ (key >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    key ^ (key >> 31)
+/// What the curve is made of.
+enum Distances<'a> {
+    Exact(&'a Reuse<u64>),
+    Sampled(&'a ReuseSketch),
 }
 
-/// Some forty sizes, each an eighth more than the one before, up to all that was asked for.
-fn curve(reuse: &Reuse<u64>, scale: u64) -> Vec<(u64, f64)> {
-    let mut points = Vec::new();
-    let mut size = 1;
-    while reuse.accesses() > 0 {
-        let at = size.min(reuse.distinct());
-        points.push((at as u64 * scale, reuse.miss_ratio(at)));
-        if size >= reuse.distinct() {
-            break;
+impl Distances<'_> {
+    fn miss_ratio(&self, entries: u64) -> f64 {
+        match self {
+            Self::Exact(reuse) => reuse.miss_ratio(usize::try_from(entries).unwrap_or(usize::MAX)),
+            Self::Sampled(sketch) => sketch.miss_ratio(entries as f64),
         }
-        size += (size / 3).max(1);
     }
-    points
-}
 
-fn advised(reuse: &Reuse<u64>, scale: u64) -> Option<(u64, f64)> {
-    if reuse.accesses() == 0 {
-        return None;
-    }
-    let enough = reuse.miss_ratio(reuse.distinct()) + 0.05;
-    let (mut low, mut high) = (0, reuse.distinct());
-    // Misses never grow with the size.
-    while low < high {
-        let middle = usize::midpoint(low, high);
-        if reuse.miss_ratio(middle) <= enough {
-            high = middle;
-        } else {
-            low = middle + 1;
+    /// Different keys.
+    fn distinct(&self) -> u64 {
+        match self {
+            Self::Exact(reuse) => reuse.distinct() as u64,
+            Self::Sampled(sketch) => sketch.footprint().ceil() as u64,
         }
     }
-    Some((low as u64 * scale, reuse.miss_ratio(low)))
+
+    /// Some forty sizes, each a third more than the one before, up to all that was asked for.
+    fn curve(&self) -> Vec<(u64, f64)> {
+        let distinct = self.distinct();
+        let sizes = std::iter::successors(Some(1), |size| Some(size + (size / 3).max(1)));
+        sizes
+            .take_while(|&size| size < distinct)
+            .chain((distinct > 0).then_some(distinct))
+            .map(|size| (size, self.miss_ratio(size)))
+            .collect()
+    }
+
+    fn advised(&self) -> Option<(u64, f64)> {
+        let distinct = self.distinct();
+        if distinct == 0 {
+            return None;
+        }
+        let enough = self.miss_ratio(distinct) + 0.05;
+        let (mut low, mut high) = (0, distinct);
+        // Misses never grow with the size.
+        while low < high {
+            let middle = u64::midpoint(low, high);
+            if self.miss_ratio(middle) <= enough {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        Some((low, self.miss_ratio(low)))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use carnot_record::CacheOutcome::{self, Evict, Hit, Miss};
+    use carnot_statistics::dice::mixed;
 
     fn analysed(events: impl IntoIterator<Item = (CacheOutcome, u64)>) -> CacheAnalysis {
         let mut cache = Cache::default();
