@@ -51,6 +51,44 @@ pub enum EngineError {
         /// What was given.
         got: String,
     },
+    /// A tensor that is not what it says, or not what the model takes.
+    #[error("tensor {tensor}: {what}: expected {expected}, got {got}")]
+    InvalidTensor {
+        /// The tensor.
+        tensor: String,
+        /// What of it: its type, shape, values or rows.
+        what: &'static str,
+        /// What would have been right.
+        expected: String,
+        /// What was found.
+        got: String,
+    },
+    /// A model has no such input or output.
+    #[error("{model} has no {what} {tensor}, expected one of: {expected}")]
+    UnknownTensor {
+        /// The model's name.
+        model: String,
+        /// `input` or `output`.
+        what: &'static str,
+        /// The name.
+        tensor: String,
+        /// The names that there are.
+        expected: String,
+    },
+    /// A tensor was given twice.
+    #[error("tensor {tensor} is given more than once")]
+    RepeatedTensor {
+        /// The tensor.
+        tensor: String,
+    },
+    /// An input of the model was not given.
+    #[error("input {input} is missing, expected {expected}")]
+    MissingInput {
+        /// The input.
+        input: String,
+        /// Its type and shape.
+        expected: String,
+    },
     /// The engine's own failure, such as weights that cannot be read.
     #[error(transparent)]
     Engine(#[from] Box<dyn std::error::Error + Send + Sync>),

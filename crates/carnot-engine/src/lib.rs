@@ -2,6 +2,7 @@
 //!
 //! An engine is a state machine. [`TextEngine::step`] does one bounded piece of work and says what happened; it opens no
 //! socket, reads no clock and starts no runtime. What drives it (a command, a server, a benchmark) knows nothing of models.
+//! Models that turn tensors into tensors have an engine with a single call, [`TensorEngine::run`].
 //!
 //! ```
 //! use carnot_engine::{Event, FinishReason, RequestId, Sampling, TextEngine, TextRequest};
@@ -30,6 +31,8 @@ mod codec;
 mod error;
 mod event;
 mod request;
+mod tensor;
+mod tensor_engine;
 
 pub use codec::{ChatMessage, Conversation, TextCodec};
 pub use error::EngineError;
@@ -37,6 +40,8 @@ pub use event::{Event, FinishReason, StepOutcome, TokenLogprobs, Usage};
 pub use request::{
     DEFAULT_PRIORITY, Grammar, MAX_PRIORITY, Pooling, RequestId, Sampling, TextRequest,
 };
+pub use tensor::{Element, SharedBytes, Tensor, TensorType};
+pub use tensor_engine::{TensorEngine, TensorInfo, TensorModelInfo, common_rows};
 
 use std::sync::Arc;
 use std::time::Duration;
