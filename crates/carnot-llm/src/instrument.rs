@@ -6,7 +6,7 @@
 use std::cell::Cell;
 
 use carnot_kernels::{BlockType, Compute, PackedMatrix};
-use carnot_probe::{Kind, SiteId, TrackId, clock, is_enabled, record_span, site, track};
+use carnot_probe::{Kind, SiteId, TrackId, clock, is_enabled, nvtx, record_span, site, track};
 
 /// What an operation must compute and move at least.
 #[derive(Clone, Copy, Debug, Default)]
@@ -106,9 +106,11 @@ impl Recorder {
             return operation();
         }
         let forks = compute.pool().forks();
+        let range = nvtx::range(site);
         let start = clock::ticks();
         let result = operation();
         let end = clock::ticks();
+        drop(range);
         let parallel = compute.pool().is_timing() && compute.pool().forks() != forks;
         self.record(compute, (site, layer), work, (start, end, parallel));
         result

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::buffer::{self, Event, NONE, Taken};
 use crate::clock::{Scale, calibrate};
-use crate::event::{CacheOutcome, Frame};
+use crate::event::{Allocation, CacheOutcome, Frame};
 use crate::site::{self, Kind, SiteInfo};
 
 /// What the probe recorded between two drains.
@@ -69,6 +69,11 @@ pub enum RecordedEvent<'a> {
         time_ns: u64,
         bytes: i64,
         id: u64,
+    },
+    Allocation {
+        site: usize,
+        time_ns: u64,
+        of: Allocation,
     },
     Cache {
         cache: &'a str,
@@ -233,6 +238,17 @@ impl Recording {
                 time_ns,
                 bytes: event.bytes.cast_signed(),
                 id: event.flops,
+            },
+            Kind::Allocation => RecordedEvent::Allocation {
+                site: event.site.0 as usize,
+                time_ns,
+                of: Allocation {
+                    time: event.start,
+                    bytes: event.bytes.cast_signed(),
+                    count: event.tokens,
+                    id: event.flops,
+                    mean_bytes: event.working_set_bytes,
+                },
             },
             Kind::Cache => {
                 let outcome = [CacheOutcome::Hit, CacheOutcome::Miss, CacheOutcome::Evict]

@@ -57,6 +57,14 @@ impl Default for Frame {
 fn now(site: SiteId) -> Event {
     Event {
         start: ticks(),
+        ..nothing(site)
+    }
+}
+
+#[inline]
+fn nothing(site: SiteId) -> Event {
+    Event {
+        start: 0,
         end: 0,
         site,
         track: NONE,
@@ -98,6 +106,36 @@ pub fn memory(site: SiteId, bytes: i64, id: u64) {
             bytes: bytes.cast_unsigned(),
             flops: id,
             ..now(site)
+        });
+    }
+}
+
+/// Allocations at a place in the code, as somebody noted them who cannot call the probe while they are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allocation {
+    /// When, in [`ticks`](crate::clock::ticks).
+    pub time: u64,
+    /// Bytes taken (positive) or given back (negative): of one allocation where it is of a sample, else of all together.
+    pub bytes: i64,
+    /// How many allocations these are.
+    pub count: u32,
+    /// Joins an allocation to its release, such as its address; 0 where nobody knows.
+    pub id: u64,
+    /// Of a sample, the bytes between two points of it, in the mean: the chance to be in it follows. 0 where everything is told.
+    pub mean_bytes: u64,
+}
+
+/// What was taken or given back at the place that `site`, of [`Kind::Allocation`](crate::Kind::Allocation), is. Recorded even where recording has
+/// been turned off since: what is told has happened before.
+pub fn allocation(site: SiteId, of: &Allocation) {
+    if cfg!(feature = "record") {
+        buffer::push(Event {
+            start: of.time,
+            bytes: of.bytes.cast_unsigned(),
+            tokens: of.count,
+            flops: of.id,
+            working_set_bytes: of.mean_bytes,
+            ..nothing(site)
         });
     }
 }

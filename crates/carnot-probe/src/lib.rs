@@ -6,6 +6,7 @@
 //! buffer    per-thread chunks; a thread writes only to its own, without locks or read-modify-write
 //! clock     the time-stamp counter, calibrated; the system's clock where it cannot be trusted
 //! task      spans of futures, which go on on other threads; a lane of the timeline for each that runs beside another
+//! nvtx      the same spans as ranges of NVIDIA's tools, with the feature `nvtx`
 //! drain     everything recorded so far, in nanoseconds or as it was recorded
 //! ```
 //!
@@ -34,6 +35,7 @@ pub mod clock;
 mod cost;
 mod drain;
 mod event;
+pub mod nvtx;
 mod site;
 mod span;
 mod task;
@@ -41,7 +43,10 @@ mod task;
 pub use buffer::{name_thread, reserve, set_limit};
 pub use cost::{Cost, measure_cost};
 pub use drain::{RawEvent, RecordedEvent, RecordedSpan, Recording, drain, drain_unsorted};
-pub use event::{CacheOutcome, Frame, cache, counter, drop_frames, flow, frame, instant, memory};
+pub use event::{
+    Allocation, CacheOutcome, Frame, allocation, cache, counter, drop_frames, flow, frame, instant,
+    memory,
+};
 pub use site::{CallSite, Kind, SiteId, SiteInfo, site, site_at};
 pub use span::{Span, TrackId, nothing, record_span, span, track};
 pub use task::{InSpan, Traced};

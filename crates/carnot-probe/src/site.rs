@@ -37,6 +37,8 @@ pub enum Kind {
     Instant,
     /// An allocation or a release; the name is the owner's.
     Memory,
+    /// Memory taken or given back at a place in the code, of a sample or of all; the name is the function's.
+    Allocation,
     /// A hit, a miss or an eviction; the name is the cache's.
     Cache,
     /// A frame of a stream.
@@ -50,7 +52,13 @@ impl Kind {
     pub fn is_span(self) -> bool {
         !matches!(
             self,
-            Self::Counter | Self::Instant | Self::Memory | Self::Cache | Self::Frame | Self::Flow
+            Self::Counter
+                | Self::Instant
+                | Self::Memory
+                | Self::Allocation
+                | Self::Cache
+                | Self::Frame
+                | Self::Flow
         )
     }
 }
@@ -112,6 +120,12 @@ fn register(name: &str, kind: Kind, file: &'static str, line: u32) -> SiteId {
 /// All sites, in the order of their numbers.
 pub(crate) fn all() -> Vec<SiteInfo> {
     sites().clone()
+}
+
+/// What is known of one.
+#[cfg(feature = "nvtx")]
+pub(crate) fn info(site: SiteId) -> SiteInfo {
+    sites()[site.0 as usize].clone()
 }
 
 /// A place in the code, as the macro [`span!`](crate::span!) plants it: registered when it is first passed while recording.

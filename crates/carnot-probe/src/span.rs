@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use crate::buffer::{self, Event, NONE};
 use crate::clock::ticks;
 use crate::is_enabled;
+use crate::nvtx::Range;
 use crate::site::SiteId;
 
 /// A line of the timeline: a thread's, or one made with [`track`].
@@ -23,14 +24,21 @@ pub fn track(name: &str) -> TrackId {
 #[derive(Debug)]
 pub struct Span {
     event: Event,
+    /// The same for NVIDIA's tools; nothing without the feature.
+    range: Range,
     on_thread: PhantomData<*const ()>,
 }
 
 /// Begins a span of `site`. Off: a load and a branch. On: a clock read here and one at the end.
 #[inline]
 pub fn span(site: SiteId) -> Span {
-    let start = if is_enabled() { ticks() } else { 0 };
-    Span::new(site, start, 0)
+    if !is_enabled() {
+        return Span::new(site, 0, 0);
+    }
+    let range = crate::nvtx::range(site);
+    let mut span = Span::new(site, ticks(), 0);
+    span.range = range;
+    span
 }
 
 /// A span that is not recorded, to put in place of one that has ended.
@@ -66,6 +74,7 @@ impl Span {
         };
         Self {
             event,
+            range: Range::default(),
             on_thread: PhantomData,
         }
     }

@@ -114,7 +114,9 @@ fn function(py: Python<'_>, definition: *mut ffi::PyMethodDef) -> PyResult<Bound
 unsafe extern "C" fn enter_on(slf: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
     // SAFETY: CPython calls methods with its lock held.
     let py = unsafe { Python::assume_attached() };
-    open::begin(py, slf as usize);
+    // SAFETY: the descriptor has checked that this is a span, and the caller holds a reference.
+    let span = unsafe { Borrowed::from_ptr(py, slf).cast_unchecked::<Span>() };
+    open::begin(py, slf as usize, span.get().site());
     // SAFETY: the caller holds a reference; this is the one that is returned.
     unsafe { ffi::Py_INCREF(slf) };
     slf

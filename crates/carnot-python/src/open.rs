@@ -6,6 +6,8 @@
 //! crossing    spans that end while others, begun within them, go on: generators that hold one across `yield`
 //! ```
 //!
+//! What is open on the thread's own line is a range of NVIDIA's tools too, where the package was built for them (feature `nvtx`).
+//!
 //! So there are as many lanes as tasks ever had spans open beside each other. Nothing here calls Python while a table is borrowed:
 //! that could run a destructor that ends another span.
 
@@ -15,7 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use carnot_probe::clock::ticks;
-use carnot_probe::{TrackId, is_enabled, track};
+use carnot_probe::{SiteId, TrackId, is_enabled, nvtx, track};
 use pyo3::prelude::*;
 
 use crate::tasks::{self, TaskKey};
@@ -27,6 +29,8 @@ struct Open {
     start: u64,
     /// What was counted within it.
     items: u32,
+    /// Whether a range was pushed for it.
+    in_range: bool,
 }
 
 /// A span that has ended.
@@ -72,12 +76,12 @@ pub fn next_recording() {
     RECORDING.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Notes that a span of `owner` begins, if recording is on.
+/// Notes that a span of `owner`, of `site`, begins, if recording is on.
 #[inline]
-pub fn begin(py: Python<'_>, owner: usize) {
+pub fn begin(py: Python<'_>, owner: usize, site: SiteId) {
     if is_enabled() {
         let task = tasks::current(py);
-        let is_new = OPEN.with_borrow_mut(|table| table.push(task, owner));
+        let is_new = OPEN.with_borrow_mut(|table| table.push(task, owner, site));
         if is_new {
             name_thread(py);
         }
@@ -127,13 +131,15 @@ pub fn count(py: Python<'_>, owner: usize, items: u32) {
 impl Table {
     /// Whether this is the first of this thread in this recording.
     #[inline]
-    fn push(&mut self, task: Option<TaskKey>, owner: usize) -> bool {
+    fn push(&mut self, task: Option<TaskKey>, owner: usize, site: SiteId) -> bool {
         let recording = RECORDING.load(Ordering::Relaxed);
         let is_new = self.recording != recording;
         if is_new {
             self.renew(recording);
         }
         self.count += 1;
+        // Those of tasks go on beside each other; pushes and pops of a thread must nest.
+        let in_range = task.is_none() && nvtx::push(site);
         let stack = match task {
             None => &mut self.thread,
             Some(task) => self.tasks.entry(task).or_insert_with(Stack::on_lane),
@@ -142,6 +148,7 @@ impl Table {
             owner,
             start: ticks(),
             items: 0,
+            in_range,
         });
         is_new
     }
@@ -150,7 +157,8 @@ impl Table {
     #[cold]
     fn renew(&mut self, recording: u32) {
         lock(&FREE_LANES).extend(self.tasks.drain().filter_map(|(_, stack)| stack.lane));
-        self.thread.open.clear();
+        let ranges = self.thread.open.drain(..).filter(|open| open.in_range);
+        ranges.for_each(|_| nvtx::pop());
         self.count = 0;
         self.recording = recording;
     }
@@ -200,7 +208,15 @@ impl Stack {
     #[inline]
     fn pop(&mut self, owner: usize, now: u64) -> Option<Ended> {
         let at = self.open.iter().rposition(|open| open.owner == owner)?;
-        let Open { start, items, .. } = self.open.remove(at);
+        let Open {
+            start,
+            items,
+            in_range,
+            ..
+        } = self.open.remove(at);
+        if in_range {
+            nvtx::pop();
+        }
         let is_crossing = at < self.open.len();
         Some(Ended {
             line: if is_crossing {

@@ -36,6 +36,12 @@ impl Span {
         }
     }
 
+    /// Where its spans come from.
+    #[inline]
+    pub fn site(&self) -> SiteId {
+        self.site
+    }
+
     /// Records it, with what turned out beside what was known.
     #[inline]
     pub fn record(&self, ended: &open::Ended, items: u32, flops: u64, bytes: u64) {
@@ -57,7 +63,7 @@ fn address(slf: &Bound<'_, Span>) -> usize {
 impl Span {
     /// Begins a span, where `with` does not fit.
     fn begin(slf: &Bound<'_, Self>) {
-        open::begin(slf.py(), address(slf));
+        open::begin(slf.py(), address(slf), slf.get().site);
     }
 
     /// Ends the innermost open span of this object, with the work that it turned out to be.

@@ -51,7 +51,7 @@ pub const STEPS: [Step; 14] = [
             "warnings",
         ]],
     ),
-    // What nobody builds every day: a probe that is nothing, a binary without its model.
+    // What nobody builds every day: a probe that is nothing, one that talks to NVIDIA's tools, a binary without its model.
     steps(
         "features",
         &[
@@ -69,6 +69,19 @@ pub const STEPS: [Step; 14] = [
                 "--package",
                 "carnot-cli",
                 "--no-default-features",
+                "--features",
+                "nvtx",
+            ],
+            &[
+                "test",
+                "--quiet",
+                "--package",
+                "carnot-probe",
+                "--features",
+                "nvtx",
+                "--lib",
+                "--test",
+                "nvtx",
             ],
         ],
     ),
