@@ -3,7 +3,7 @@
 //! ```text
 //! nesting       which span lies in which ─▶ stages       totals, the tree, the sections, iterations
 //! streaming     deliveries                  computation  layers, their floors, the slow one
-//! allocations   memory by owner             caches       hits, reuse distances, the size advised
+//! allocations   memory by owner; places: who allocates   caches             caches       hits, reuse distances, the size advised
 //! counters      values over time            findings     what to look at first
 //! ranks         several processes of one run, side by side
 //! ```
@@ -16,6 +16,7 @@ mod findings;
 mod histogram;
 mod losses;
 mod nesting;
+mod places;
 mod ranks;
 mod series;
 mod stages;
@@ -28,6 +29,7 @@ pub use counters::CounterTime;
 pub use findings::{Finding, Priority};
 pub use histogram::Spread;
 pub use losses::PipelineLoss;
+pub use places::{Place, Places, stands_for};
 pub use ranks::{RankRow, Ranks, StageOfRanks, ranks};
 pub use series::{Curve, CurvePoint};
 pub use stages::{Components, Iteration, Iterations, Part, Stage, StageNode};
@@ -76,6 +78,8 @@ pub struct PipelineAnalysis {
     pub layers: Vec<LayerTime>,
     /// Memory by owner.
     pub memory: MemoryAnalysis,
+    /// Who allocates, where that was sampled.
+    pub places: Places,
     /// Caches.
     pub caches: Vec<CacheAnalysis>,
     /// Values over time, those of the machine among them.
@@ -156,6 +160,7 @@ pub struct Collector {
     streams: BTreeMap<String, streaming::Stream>,
     prompts: BTreeMap<u32, u64>,
     memory: allocations::Memory,
+    places: places::Sample,
     iterations: u64,
     caches: BTreeMap<String, caches::Cache>,
     counters: counters::Counters,
@@ -170,6 +175,7 @@ impl Collector {
     pub fn new(view: View) -> Self {
         Self {
             memory: allocations::Memory::new(view.most_points),
+            places: places::Sample::default(),
             threads: view.machine.as_ref().map_or(1, |machine| machine.threads),
             view,
             groups: HashMap::new(),
@@ -224,6 +230,15 @@ impl Collector {
             Occurrence::Memory { time_ns, bytes, id } => {
                 self.memory.take(name, number, time_ns, bytes, id);
             }
+            Occurrence::Allocation {
+                time_ns,
+                bytes,
+                count,
+                mean_bytes,
+                ..
+            } => self
+                .places
+                .take(site, number, time_ns, bytes, count, mean_bytes),
             Occurrence::Cache {
                 outcome,
                 key,
@@ -430,6 +445,7 @@ impl Collector {
             streaming,
             layers: self.layers.finish(|group| names[group as usize].0.clone()),
             memory,
+            places: self.places.finish(),
             caches: self
                 .caches
                 .into_iter()
@@ -518,7 +534,7 @@ fn section(kind: EventKind) -> &'static str {
         EventKind::Span(..) => "stages, iterations",
         EventKind::Counter => "counters",
         EventKind::Instant | EventKind::Flow => "timeline",
-        EventKind::Memory => "memory",
+        EventKind::Memory | EventKind::Allocation => "memory",
         EventKind::Cache => "caches",
         EventKind::Frame => "streaming",
     }

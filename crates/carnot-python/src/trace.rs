@@ -12,7 +12,14 @@ use pyo3::types::{PyDict, PyList};
 
 /// What each kind of event is listed under.
 const LISTS: [&str; 7] = [
-    "spans", "counters", "instants", "memory", "cache", "frames", "flows",
+    "spans",
+    "counters",
+    "instants",
+    "memory",
+    "allocations",
+    "cache",
+    "frames",
+    "flows",
 ];
 
 /// Reads a trace file: the session as JSON under `session`, the notes as JSON under `notes`, and a list of dictionaries for each kind of event, with times in
@@ -100,6 +107,25 @@ fn entry<'py>(
             let entry = numbers(py, &[("time_ns", Some(time_ns)), ("id", id)])?;
             entry.set_item("bytes", bytes)?;
             ("memory", entry)
+        }
+        Occurrence::Allocation {
+            time_ns,
+            bytes,
+            count,
+            id,
+            mean_bytes,
+        } => {
+            let fields = [
+                ("time_ns", Some(time_ns)),
+                ("count", Some(count.into())),
+                ("id", id),
+                ("mean_bytes", Some(mean_bytes)),
+                ("line", Some(site.line.into())),
+            ];
+            let entry = numbers(py, &fields)?;
+            entry.set_item("bytes", bytes)?;
+            entry.set_item("file", &site.file)?;
+            ("allocations", entry)
         }
         Occurrence::Cache {
             time_ns,

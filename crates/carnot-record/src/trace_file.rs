@@ -63,6 +63,8 @@ pub enum EventKind {
     Instant,
     /// Memory taken or given back.
     Memory,
+    /// Memory taken or given back at a place in the code.
+    Allocation,
     /// A look-up in a cache.
     Cache,
     /// Frames of a stream.

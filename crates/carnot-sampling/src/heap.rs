@@ -1,14 +1,20 @@
-//! Where memory comes from: an allocator that counts, and that keeps the stack of each allocation while it is asked to.
+//! Where memory comes from: an allocator that counts, and that keeps the stack of each allocation, or of a sample of them, while it is asked to.
 //!
 //! A program puts [`Counting`] in as its global allocator. Until [`track`] it costs a load and a branch; from then on a walk of the stack for each
-//! allocation: not for runs whose time matters. Tracking is exact, not sampled: what is live is what was allocated since then and not yet freed.
+//! allocation: not for runs whose time matters. Tracking is exact: what is live is what was allocated since then and not yet freed.
+//!
+//! A [`Sampler`] is for runs whose time does matter: of the bytes that are allocated it looks at one in so many, and its sums are estimates.
 //!
 //! The memory below is the system's allocator.
+
+mod sampled;
+
+pub use sampled::{CannotSample, Event, Sampler, Taken, weight};
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Calls that are kept of a stack.
@@ -20,7 +26,13 @@ pub const CLASSES: usize = 48;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counting;
 
-static TRACKS: AtomicBool = AtomicBool::new(false);
+/// Who wants to know of allocations: none, one or both of the two below.
+static WATCHES: AtomicU8 = AtomicU8::new(0);
+const TRACKS: u8 = 1;
+const SAMPLES: u8 = 2;
+/// Asks whether allocations come here at all.
+const ASKS: u8 = 4;
+static HAS_ANSWERED: AtomicBool = AtomicBool::new(false);
 static TRACKED: Mutex<Option<Tracked>> = Mutex::new(None);
 
 thread_local! {
@@ -102,7 +114,7 @@ pub struct Site {
 pub fn track() {
     let _inside = Inside::enter();
     *tracked() = Some(Tracked::default());
-    TRACKS.store(true, Ordering::Release);
+    WATCHES.fetch_or(TRACKS, Ordering::Release);
 }
 
 /// What has been noted so far.
@@ -114,7 +126,7 @@ pub fn so_far() -> Heap {
 /// Ends tracking, and gives what was noted.
 pub fn stop() -> Heap {
     let _inside = Inside::enter();
-    TRACKS.store(false, Ordering::Release);
+    WATCHES.fetch_and(!TRACKS, Ordering::Release);
     let ended = tracked().take();
     ended.as_ref().map(Tracked::heap).unwrap_or_default()
 }
@@ -154,31 +166,55 @@ fn tracked() -> MutexGuard<'static, Option<Tracked>> {
     TRACKED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether this thread's allocations are noted now.
-fn tracks() -> bool {
-    TRACKS.load(Ordering::Relaxed) && !INSIDE.get()
-}
-
+#[inline]
 fn note(pointer: *mut u8, size: usize) {
-    if !tracks() || pointer.is_null() {
-        return;
-    }
-    let _inside = Inside::enter();
-    let mut stack = [0; DEEPEST];
-    let depth = capture(&mut stack);
-    if let Some(tracked) = tracked().as_mut() {
-        tracked.allocated(pointer as usize, size as u64, &stack[..depth]);
+    let watches = WATCHES.load(Ordering::Relaxed);
+    if watches != 0 && !pointer.is_null() && !INSIDE.get() {
+        note_for(watches, pointer, size);
     }
 }
 
+fn note_for(watches: u8, pointer: *mut u8, size: usize) {
+    if watches & SAMPLES != 0 {
+        sampled::allocated(pointer, size);
+    }
+    if watches & ASKS != 0 {
+        HAS_ANSWERED.store(true, Ordering::Relaxed);
+    }
+    if watches & TRACKS != 0 {
+        let _inside = Inside::enter();
+        let mut stack = [0; DEEPEST];
+        let depth = capture(&mut stack);
+        if let Some(tracked) = tracked().as_mut() {
+            tracked.allocated(pointer as usize, size as u64, &stack[..depth]);
+        }
+    }
+}
+
+#[inline]
 fn forget(pointer: *mut u8) {
-    if !tracks() {
+    let watches = WATCHES.load(Ordering::Relaxed);
+    if watches == 0 || INSIDE.get() {
         return;
     }
-    let _inside = Inside::enter();
-    if let Some(tracked) = tracked().as_mut() {
-        tracked.freed(pointer as usize);
+    if watches & SAMPLES != 0 {
+        sampled::released(pointer);
     }
+    if watches & TRACKS != 0 {
+        let _inside = Inside::enter();
+        if let Some(tracked) = tracked().as_mut() {
+            tracked.freed(pointer as usize);
+        }
+    }
+}
+
+/// Whether this program's allocations come here: one is made, and looked for.
+fn is_installed() -> bool {
+    HAS_ANSWERED.store(false, Ordering::Relaxed);
+    WATCHES.fetch_or(ASKS, Ordering::Release);
+    drop(std::hint::black_box(Box::new(1_u64)));
+    WATCHES.fetch_and(!ASKS, Ordering::Release);
+    HAS_ANSWERED.load(Ordering::Relaxed)
 }
 
 /// The calls of this thread; how many.

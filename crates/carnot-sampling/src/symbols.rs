@@ -52,6 +52,45 @@ impl Names {
     }
 }
 
+/// Functions that allocate for others: the allocator and what notes it, the standard library, and its hash maps.
+const FOR_OTHERS: [&str; 10] = [
+    "carnot_sampling::heap",
+    "backtrace::",
+    "__rust",
+    "__rdl",
+    "__rg",
+    "alloc::",
+    "core::",
+    "std::",
+    "hashbrown::",
+    "test::",
+];
+/// Where their files are.
+const FILES_FOR_OTHERS: [&str; 4] = ["alloc/src/", "core/src/", "std/src/", "hashbrown-"];
+
+impl Names {
+    /// Whose allocation it is, of a stack whose innermost call is first: the first function that is neither the allocator's nor the standard library's.
+    pub fn allocating(&self, addresses: &[u64]) -> Option<&Frame> {
+        let mut frames = addresses.iter().flat_map(|&address| self.frames(address));
+        frames.find(|frame| !allocates_for_others(frame))
+    }
+}
+
+fn allocates_for_others(frame: &Frame) -> bool {
+    // `<alloc::vec::Vec<T> as core::clone::Clone>::clone`, `<T as alloc::string::ToString>::to_string`.
+    let name = frame.function.trim_start_matches(['<', '&']);
+    let name = match name.split_once(" as ") {
+        Some((of, what)) if of.len() == 1 => what,
+        _ => name,
+    };
+    let is_unknown = frame.function.starts_with("0x") && frame.file.is_empty();
+    is_unknown
+        || FOR_OTHERS.iter().any(|begin| name.starts_with(begin))
+        || FILES_FOR_OTHERS
+            .iter()
+            .any(|begin| frame.file.starts_with(begin))
+}
+
 /// The functions at an address; `whole` is the path of the one that was compiled there, where it is known.
 fn resolve(address: u64, whole: Option<String>) -> Vec<Frame> {
     let mut frames = Vec::new();
@@ -154,6 +193,32 @@ mod tests {
         assert_eq!(whole("std::io::read", "std/src/io.rs"), "std::io::read");
         assert_eq!(whole("run", "tokio-1.48.0/src/lib.rs"), "tokio::run");
         assert_eq!(whole("memcpy", ""), "memcpy");
+    }
+
+    #[test]
+    fn who_allocates_is_neither_the_allocator_nor_the_library() {
+        let check = |function: &str, file: &str, expected: bool| {
+            let frame = Frame {
+                function: function.to_owned(),
+                file: file.to_owned(),
+                line: 1,
+                is_inlined: false,
+            };
+            assert_eq!(allocates_for_others(&frame), expected, "{function}");
+        };
+        check("carnot_sampling::heap::capture", "", true);
+        check("__rustc::__rust_alloc", "", true);
+        check(
+            "<alloc::vec::Vec<T> as core::clone::Clone>::clone",
+            "",
+            true,
+        );
+        check("<T as alloc::string::ToString>::to_string", "", true);
+        check("push", "alloc/src/vec/mod.rs", true);
+        check("0x7f00", "", true);
+        check("bank::Bank::keep", "video-pipeline/src/bank.rs", false);
+        check("<bank::Bank as core::clone::Clone>::clone", "", false);
+        check("malloc_of_mine", "", false);
     }
 
     #[test]

@@ -60,6 +60,11 @@ pub struct Config {
     pub max_data_points: usize,
     /// Memory that events may take until they are written, in bytes; past it they are counted and lost.
     pub buffer_bytes: usize,
+    /// Bytes between two allocations that are looked at, in the mean; 0 looks at none. The program's allocator must be
+    /// `carnot_sampling::heap::Counting`.
+    pub sample_allocations: u64,
+    /// Whether a session of Python's traces its interpreter's memory by lines, which makes allocating there several times slower.
+    pub trace_python_memory: bool,
     /// Steps of an iteration.
     pub profile_diffusion_steps: bool,
     /// Steps of inference, named as other tools name them: the same as `profile_diffusion_steps`, and both must be on.
@@ -110,6 +115,8 @@ impl Default for Config {
             report_format: ReportFormat::Both,
             max_data_points: 10_000,
             buffer_bytes: 256 * 1024 * 1024,
+            sample_allocations: 0,
+            trace_python_memory: false,
             profile_diffusion_steps: true,
             profile_inference_steps: true,
             profile_vae_decode: true,
@@ -120,6 +127,9 @@ impl Default for Config {
         }
     }
 }
+
+/// Below it a sample would cost what looking at every allocation does.
+const LEAST_SAMPLED: u64 = 1024;
 
 /// The names of the presets.
 pub const PRESETS: [&str; 3] = ["development", "production", "debugging"];
@@ -224,6 +234,12 @@ impl Config {
         if self.max_data_points == 0 {
             return wrong("max_data_points: expected a number above 0, found 0".to_owned());
         }
+        if (1..LEAST_SAMPLED).contains(&self.sample_allocations) {
+            return wrong(format!(
+                "sample_allocations: expected 0 for none, or at least {LEAST_SAMPLED} bytes, found {}",
+                self.sample_allocations
+            ));
+        }
         Ok(())
     }
 
@@ -264,6 +280,8 @@ impl Config {
         use carnot_probe::Kind;
         let is = |part: &str| name.contains(part);
         match kind {
+            // The names of these are those of functions.
+            Kind::Allocation => true,
             Kind::Step => self.profile_diffusion_steps && self.profile_inference_steps,
             Kind::Block => self.profile_block_computation,
             _ if is("vae") || is("decode") => self.profile_vae_decode,
@@ -351,6 +369,11 @@ mod tests {
             error("max_data_points: 0"),
             "a.yaml: max_data_points: expected a number above 0, found 0"
         );
+        assert_eq!(
+            error("sample_allocations: 100"),
+            "a.yaml: sample_allocations: expected 0 for none, or at least 1024 bytes, found 100"
+        );
+        assert!(error("sample_allocations: -1").starts_with("a.yaml: sample_allocations: "));
         assert_eq!(
             error("report_format: pdf"),
             "a.yaml: report_format: unknown variant `pdf`, expected one of `html`, `json`, `both`"

@@ -31,6 +31,7 @@ fn kind(kind: Kind) -> EventKind {
         Kind::Counter => EventKind::Counter,
         Kind::Instant => EventKind::Instant,
         Kind::Memory => EventKind::Memory,
+        Kind::Allocation => EventKind::Allocation,
         Kind::Cache => EventKind::Cache,
         Kind::Frame => EventKind::Frame,
         Kind::Flow => EventKind::Flow,

@@ -4,6 +4,7 @@
 //! config    what is recorded, how often machines are looked at, which reports are wanted: YAML, TOML or a preset
 //! session   start and end; between them the pipeline uses `carnot_probe`
 //! recorder  a thread that moves what the probe has into the file, ten times a second
+//! allocations  who allocates: a sample, told to the probe
 //! samplers  what the machine does meanwhile, as counters
 //! convert   from the probe's words to the file's
 //! status    what is known so far, and the line that tells it
@@ -26,6 +27,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod allocations;
 pub mod config;
 mod convert;
 mod error;

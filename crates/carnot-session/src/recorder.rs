@@ -10,6 +10,7 @@ use carnot_probe::{Recording, clock};
 use carnot_record::trace_file::{ClockPoint, RawEvent, TraceWriter};
 use carnot_record::{Note, Session as Header, Thread};
 
+use crate::allocations::Allocations;
 use crate::{Config, Status, convert};
 
 /// Between two drains: what a process that dies loses, and how long a report lags behind.
@@ -37,6 +38,7 @@ pub struct Recorder {
     status: Arc<Mutex<Status>>,
     begun: Instant,
     display: Option<Display>,
+    allocations: Option<Allocations>,
     /// The first error of writing; the rest would only say it again.
     failed: Option<io::Error>,
 }
@@ -64,12 +66,24 @@ impl Recorder {
             status,
             begun: Instant::now(),
             display,
+            allocations: None,
             failed: None,
         })
     }
 
+    /// The same, with what samples allocations.
+    pub fn with(self, allocations: Option<Allocations>) -> Self {
+        Self {
+            allocations,
+            ..self
+        }
+    }
+
     /// Writes until it is told to stop, or whoever could tell it is gone. What went wrong is told once, at the end.
     pub fn run(mut self, messages: &Receiver<Message>) -> io::Result<()> {
+        if let Some(allocations) = &self.allocations {
+            allocations.leave_out_this_thread();
+        }
         let mut shown = Instant::now();
         let every = Duration::from_secs_f64(self.config.display_interval);
         loop {
@@ -106,6 +120,14 @@ impl Recorder {
     }
 
     fn drain(&mut self) {
+        if let Some(allocations) = &mut self.allocations
+            && let lost @ 1.. = allocations.tell()
+        {
+            let line = format!(
+                "{lost} allocations of the sample were lost: sample_allocations is too low"
+            );
+            lock(&self.status).warnings.push(line);
+        }
         let recording = carnot_probe::drain_unsorted();
         if recording.is_empty() && recording.dropped == 0 {
             return;

@@ -14,6 +14,7 @@ use carnot_record::{
 };
 use carnot_samplers::Watcher;
 
+use crate::allocations::Allocations;
 use crate::recorder::{Display, Message, Recorder, lock, unix_ns};
 use crate::{Config, Error, Status, samplers};
 
@@ -106,7 +107,10 @@ impl Session {
             let (file, path) = create(&session.path).map_err(failed)?;
             let status = Arc::clone(&session.status);
             let display = display.filter(|_| config.real_time_display);
+            let allocations =
+                Allocations::watch(config).inspect_err(|_| carnot_probe::disable())?;
             let recorder = Recorder::new(file, config, &header, status, display).map_err(failed)?;
+            let recorder = recorder.with(allocations);
             let (sender, receiver) = channel();
             let thread = thread::Builder::new().name("carnot recorder".to_owned());
             let thread = thread

@@ -36,6 +36,10 @@ use clap::Parser;
 
 use options::Options;
 
+/// The system's allocator, which can be asked who allocates.
+#[global_allocator]
+static ALLOCATOR: carnot_sampling::heap::Counting = carnot_sampling::heap::Counting;
+
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let rank = options::rank(|name| std::env::var(name).ok())?;
@@ -43,6 +47,7 @@ fn main() -> anyhow::Result<()> {
         output_dir: options.output.clone(),
         // The pipeline tells of each block itself.
         real_time_display: false,
+        sample_allocations: options.sample_allocations,
         ..Config::default()
     };
     let identity = Identity {

@@ -30,6 +30,9 @@ pub struct Options {
     /// Shows frames on a page of this machine, at this port or a free one, in place of writing them to files
     #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "0")]
     pub view: Option<u16>,
+    /// Looks at one allocation in so many bytes, to say who allocates; 0 looks at none
+    #[arg(long, value_name = "BYTES", default_value_t = 512 * 1024)]
+    pub sample_allocations: u64,
     /// How fast a viewer shows frames; the report then says where the picture would have stood still
     #[arg(long = "fps", value_name = "FPS")]
     pub playback_fps: Option<f64>,

@@ -54,6 +54,7 @@ const LAYERS: [(&str, &[&str]); 23] = [
             "carnot-record",
             "carnot-report",
             "carnot-samplers",
+            "carnot-sampling",
         ],
     ),
     ("carnot-cli", ALL),

@@ -70,6 +70,13 @@ pub enum Occurrence {
         bytes: i64,
         id: Option<u64>,
     },
+    Allocation {
+        time_ns: u64,
+        bytes: i64,
+        count: u32,
+        id: Option<u64>,
+        mean_bytes: u64,
+    },
     Cache {
         time_ns: u64,
         outcome: CacheOutcome,
@@ -357,6 +364,13 @@ fn occurrence(kind: EventKind, event: &RawEvent, ns: &impl Fn(u64) -> u64) -> Oc
             time_ns,
             bytes: event.bytes.cast_signed(),
             id: id(event.flops),
+        },
+        EventKind::Allocation => Occurrence::Allocation {
+            time_ns,
+            bytes: event.bytes.cast_signed(),
+            count: event.tokens,
+            id: id(event.flops),
+            mean_bytes: event.working_set_bytes,
         },
         EventKind::Cache => Occurrence::Cache {
             time_ns,

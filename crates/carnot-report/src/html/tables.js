@@ -1,7 +1,7 @@
 // Tables that sort on a click. A column: title, value for sorting, text, and whether it is text.
 const FIRST_ROWS = 25;
 
-function drawTable(id, columns, rows, sorted, indented = null) {
+function drawTable(id, columns, rows, sorted, indented = null, first = FIRST_ROWS) {
   let by = sorted, down = true, all = false;
   const paint = () => {
     const column = columns[by];
@@ -18,7 +18,7 @@ function drawTable(id, columns, rows, sorted, indented = null) {
       cell.addEventListener("keydown", (event) => { if (event.key === "Enter") sort(); });
       return cell;
     }));
-    const shown = all ? order : order.slice(0, FIRST_ROWS);
+    const shown = all ? order : order.slice(0, first);
     const body = shown.map((row) => element("tr", {}, ...columns.map((one, index) => {
       const cell = element("td", { class: one.text ? "text" : "", "data-value": one.value(row) ?? "" }, one.show(row));
       if (one.text) cell.title = one.show(row);

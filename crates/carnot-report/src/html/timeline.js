@@ -39,7 +39,7 @@ function drawTimeline(data, analysis) {
   const kinds = (analysis.phases ? ["operation", "wait", "engine", "step", "phase"] : ["stage", "block", "step", "layer", "wait"]).map((kind) => [kind, KIND_FILLS[kind]]);
   byId("timeline").replaceChildren(canvas, legend(kinds.map(([name, fill]) => [name, colour(fill)])));
   const view = { from: 0, to: data.end_ns, data, layout, canvas, wanted: "" };
-  const redraw = () => { paintTimeline(view); askForMore(view, data); };
+  const redraw = () => { paintTimeline(view); view.shown?.(); askForMore(view, data); };
   const zoom = (factor, at = (view.from + view.to) / 2) => {
     const span = Math.min(data.end_ns, Math.max(50, (view.to - view.from) * factor));
     const from = at - ((at - view.from) / (view.to - view.from)) * span;
@@ -69,6 +69,7 @@ function askForMore(view, first) {
     [view.data, view.layout] = [{ ...data, end_ns: first.end_ns }, timelineRows(data)];
     view.canvas.style.height = `${view.layout.height}px`;
     paintTimeline(view);
+    view.shown?.();
   }, ASK_AFTER_MS);
 }
 

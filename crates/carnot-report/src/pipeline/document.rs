@@ -8,7 +8,7 @@ use carnot_analyze::pipeline::{
 use carnot_record::{Outcome, Session, SpanKind, Utc};
 
 use crate::units;
-use tables::{caches, layers, machine, memory, models, pools, rank_sections, streaming};
+use tables::{caches, layers, machine, memory, models, places, pools, rank_sections, streaming};
 
 /// Which sections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,6 +78,7 @@ pub(super) fn document(
                     layers(of),
                     models(of),
                     memory(of),
+                    places(of),
                     pools(of),
                     caches(of),
                     machine(of),

@@ -307,13 +307,16 @@ fn memory_analysis(of: &PipelineAnalysis) -> Option<Value> {
         (owner.owner.clone(), told)
     });
     let patterns: Map<String, Value> = patterns.collect();
-    (!patterns.is_empty() || !of.memory.pools.is_empty()).then(|| {
+    let has_any =
+        !patterns.is_empty() || !of.memory.pools.is_empty() || !of.places.places.is_empty();
+    has_any.then(|| {
         json!({
             "allocation_patterns": patterns,
             "fragmentation_analysis": {"pools": of.memory.pools},
             "peak_bytes": of.memory.peak_bytes,
             "live_at_peak": of.memory.at_peak,
             "growth": of.memory.growth,
+            "allocation_places": of.places,
         })
     })
 }

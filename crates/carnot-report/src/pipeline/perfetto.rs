@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Seek, Write};
 
+use carnot_analyze::pipeline::stands_for;
 use carnot_record::CacheOutcome;
 use carnot_record::trace_file::{EventSite, Occurrence, TraceReader};
 use carnot_record::{Session, Thread};
@@ -29,6 +30,8 @@ pub struct PerfettoStream<W> {
     offset_ns: i64,
     counters: HashMap<(u64, String), u64>,
     held: HashMap<(u64, u32), i64>,
+    /// What all places that allocate hold, of each process.
+    allocated: HashMap<u64, f64>,
     event: Vec<u8>,
     packet: Vec<u8>,
     buffer: Vec<u8>,
@@ -43,6 +46,7 @@ impl<W: Write> PerfettoStream<W> {
             offset_ns: 0,
             counters: HashMap::new(),
             held: HashMap::new(),
+            allocated: HashMap::new(),
             event: Vec::new(),
             packet: Vec::new(),
             buffer: Vec::with_capacity(1 << 20),
@@ -132,6 +136,18 @@ impl<W: Write> PerfettoStream<W> {
                 *level = level.saturating_add(bytes);
                 let level = *level as f64;
                 self.sample(&format!("memory {}", site.name), time_ns, level)
+            }
+            Occurrence::Allocation {
+                time_ns,
+                bytes,
+                mean_bytes,
+                ..
+            } => {
+                // All places together: hundreds of tracks would say nothing.
+                let level = self.allocated.entry(self.process).or_default();
+                *level = (*level + stands_for(bytes, mean_bytes)).max(0.0);
+                let level = *level;
+                self.sample("memory of all places that allocate", time_ns, level)
             }
             Occurrence::Instant { time_ns, thread } => {
                 self.begin_event(INSTANT, self.thread_track(thread));

@@ -5,7 +5,7 @@ use std::io::{self, Cursor};
 
 use carnot_analyze::pipeline::{PipelineAnalysis, Ranks, View, ranks, read};
 use carnot_record::trace_file::{
-    ClockPoint, EventKind, EventSite, RawEvent, TraceReader, TraceWriter,
+    ClockPoint, EventKind, EventSite, RawEvent, SpanTimes, TraceReader, TraceWriter,
 };
 use carnot_record::{Arithmetic, Note, Outcome, PipelineModel, Rank, Session, SpanKind, Thread};
 use carnot_report::pipeline::{
@@ -16,7 +16,7 @@ use crate::page::drawn_page;
 use crate::protobuf::Fields;
 
 const MS: u64 = 1_000_000;
-const NAMES: [(&str, EventKind); 9] = [
+const NAMES: [(&str, EventKind); 10] = [
     (
         "diffusion",
         EventKind::Span(SpanKind::Stage, Arithmetic::None),
@@ -38,6 +38,7 @@ const NAMES: [(&str, EventKind); 9] = [
     ("frames", EventKind::Cache),
     ("video", EventKind::Frame),
     ("gpu0/power_watts", EventKind::Counter),
+    ("bank::Bank::keep", EventKind::Allocation),
 ];
 
 fn span(site: u32, start_ms: u64, end_ms: u64) -> RawEvent {
@@ -109,6 +110,23 @@ fn events() -> Vec<RawEvent> {
             bytes: 250.0_f64.to_bits(),
             ..RawEvent::default()
         });
+        let taken = RawEvent {
+            site: 9,
+            start: now,
+            bytes: 65_536,
+            working_set_bytes: 65_536,
+            tokens: 1,
+            flops: u64::from(block) + 1,
+            ..RawEvent::default()
+        };
+        events.push(taken);
+        if block % 3 == 2 {
+            events.push(RawEvent {
+                start: now + 1,
+                bytes: (-65_536_i64).cast_unsigned(),
+                ..taken
+            });
+        }
     }
     events.push(span(0, 0, 121));
     events.push(span(1, 121, 160));
@@ -137,8 +155,11 @@ fn written(rank: Option<u32>) -> io::Result<Vec<u8>> {
     let site = |(name, kind): &(&str, EventKind)| EventSite {
         name: (*name).to_owned(),
         kind: *kind,
-        file: String::new(),
-        line: 0,
+        file: match kind {
+            EventKind::Allocation => "bank/src/bank.rs".to_owned(),
+            _ => String::new(),
+        },
+        line: u32::from(*kind == EventKind::Allocation) * 42,
     };
     let clock = |ticks| ClockPoint {
         ticks,
@@ -218,6 +239,11 @@ fn fields_have_the_names_that_others_gave_them() {
         report["memory_analysis"]["allocation_patterns"]["bank"]["total_bytes_allocated"],
         24 << 20
     );
+    let places = &report["memory_analysis"]["allocation_places"]["places"];
+    assert_eq!(places[0]["place"], "bank/src/bank.rs:42");
+    // Each is seen with the probability 1 − 1/e.
+    let allocations = places[0]["allocations"].as_f64().unwrap();
+    assert!((allocations - 12.0 / (1.0 - (-1.0_f64).exp())).abs() < 1e-9);
     assert_eq!(
         report["model_analysis"]["total_parameters_readable"],
         "1.30B"
@@ -253,12 +279,53 @@ fn the_page_draws_all_its_parts() {
         "vae &lt;decoding&gt;",
         "within diffusion",
         "memory_bank",
+        "bank::Bank::keep",
+        "bank/src/bank.rs:42",
         "rank 0 of 2",
         "gpu0/power_watts",
         "slowest rank",
     ] {
         assert!(dom.contains(told), "{told}");
     }
+}
+
+/// The lead and the rows of the list of events of a page.
+fn events_listed(page: &str) -> Option<(String, usize)> {
+    let dom = drawn_page(page)?;
+    let (_, lead) = dom.split_once("id=\"events-lead\">").unwrap();
+    let (_, list) = dom.split_once("id=\"events\"").unwrap();
+    let list = list.split("</section>").next().unwrap();
+    let rows = list.matches("<tr>").count() - 1;
+    Some((lead.split('<').next().unwrap().to_owned(), rows))
+}
+
+#[test]
+fn the_page_lists_the_events_that_its_timeline_shows() {
+    let timeline = TimelineBuilder::read(&mut open(None), None).unwrap();
+    let page = html(&analysed(None), None, &timeline, None);
+    let Some(all) = events_listed(&page) else {
+        eprintln!("skipped: no Chromium is installed (Debian package chromium)");
+        return;
+    };
+    assert_eq!(all, ("38 in view.".to_owned(), 38));
+    let looked_for = page.replace("type=\"search\"", "type=\"search\" value=\" ATTEN\"");
+    let told = "12 in view with “atten” in their name.".to_owned();
+    assert_eq!(events_listed(&looked_for), Some((told, 12)));
+
+    let mut many = TimelineBuilder::new(0, 10 * MS);
+    for at in 0..2500 {
+        let times = SpanTimes {
+            thread: 0,
+            start_ns: at * 1000,
+            end_ns: at * 1000 + 500,
+        };
+        many.take(times, 3, None);
+    }
+    let reader = open(None);
+    let timeline = many.finish(reader.sites(), reader.threads());
+    let page = html(&analysed(None), None, &timeline, None);
+    let told = "2,500 in view; the first 2,000 are listed.".to_owned();
+    assert_eq!(events_listed(&page), Some((told, 2000)));
 }
 
 #[test]

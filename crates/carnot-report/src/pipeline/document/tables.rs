@@ -211,6 +211,58 @@ pub(super) fn memory(of: &PipelineAnalysis) -> Option<Section> {
     })
 }
 
+pub(super) fn places(of: &PipelineAnalysis) -> Option<Section> {
+    let places = &of.places;
+    let size = |bytes: f64| units::bytes(bytes);
+    let rows = places.places.iter().take(MOST).map(|place| {
+        vec![
+            place.function.clone(),
+            size(place.at_peak_bytes),
+            size(place.live_bytes),
+            size(place.allocated_bytes),
+            units::count(place.allocations.round() as u64),
+            place.place.clone(),
+        ]
+    });
+    let how = if places.mean_bytes > 0 {
+        format!(
+            "estimated from {} allocations, one for every {} that was asked for",
+            units::count(places.samples),
+            units::bytes(places.mean_bytes as f64)
+        )
+    } else {
+        "as they were told, not estimated".to_owned()
+    };
+    let left_out = places.places.len().saturating_sub(MOST);
+    (!places.places.is_empty()).then(|| Section {
+        title: "Who allocates".to_owned(),
+        lines: vec![format!(
+            "{} in all, {} at the peak after {}; {how}.",
+            size(places.allocated_bytes),
+            size(places.peak_bytes),
+            units::duration(places.peak_time_ns as f64)
+        )],
+        table: Some(Table {
+            heads: vec![
+                "function",
+                "at the peak",
+                "live",
+                "allocated",
+                "allocations",
+                "place",
+            ],
+            rows: rows.collect(),
+            left: 1,
+            ends_in_words: true,
+        }),
+        after: if left_out > 0 {
+            vec![format!("{left_out} places more.")]
+        } else {
+            Vec::new()
+        },
+    })
+}
+
 pub(super) fn pools(of: &PipelineAnalysis) -> Option<Section> {
     let rows = of.memory.pools.iter().map(|pool| {
         vec![

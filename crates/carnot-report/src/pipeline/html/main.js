@@ -3,14 +3,18 @@ document.addEventListener("DOMContentLoaded", () => {
   const { analysis, ranks, timeline, source } = JSON.parse(byId("carnot-data").textContent);
   const drawSpansOverTime = () => {
     const drawn = drawTimeline(timeline, analysis);
-    if (!drawn) { byId("search").hidden = true; return; }
+    if (!drawn) { byId("search").hidden = true; hideSection("events"); return; }
     drawn.view.source = source;
-    byId("search").addEventListener("input", (event) => { drawn.view.wanted = event.target.value.trim().toLowerCase(); drawn.redraw(); });
+    // A page that is loaded again may still have what was looked for.
+    const look = () => { drawn.view.wanted = byId("search").value.trim().toLowerCase(); };
+    look();
+    listEvents(drawn.view);
+    byId("search").addEventListener("input", () => { look(); drawn.redraw(); });
   };
   const parts = [
     ["title", () => drawHead(analysis, ranks)], ["findings", () => drawFindings(analysis, ranks)], ["losses", () => drawLosses(analysis)], ["overall", () => drawStages(analysis)],
     ["timeline", drawSpansOverTime], ["iterations", () => drawIterations(analysis)], ["streaming", () => drawStreaming(analysis)], ["layers", () => drawLayerTimes(analysis)],
-    ["memory", () => drawMemoryOwners(analysis)], ["caches", () => drawCacheTable(analysis)], ["counters", () => drawCounters(analysis)], ["ranks", () => drawRanks(ranks)],
+    ["memory", () => drawMemoryOwners(analysis)], ["places", () => drawPlaces(analysis)], ["caches", () => drawCacheTable(analysis)], ["counters", () => drawCounters(analysis)], ["ranks", () => drawRanks(ranks)],
     ["spans", () => drawSpans(analysis)], ["tree", () => drawTree(analysis)], ["notes", () => drawNotes(analysis)],
   ];
   for (const [id, draw] of parts) {

@@ -56,6 +56,32 @@ function drawStages({ overall, components }) {
   }));
 }
 
+// What the timeline shows, as it was recorded: the spans in view whose name is looked for, by their begin.
+const MOST_EVENTS = 2000, LIST_AFTER_MS = 120;
+
+function listEvents(view) {
+  const list = () => {
+    const { data, from, to, wanted } = view;
+    const found = [];
+    for (let i = 0; i < data.start_ns.length; i++) {
+      const isInView = data.start_ns[i] <= to && data.start_ns[i] + data.duration_ns[i] >= from;
+      if (isInView && (data.sites[data.site[i]]?.name ?? "").toLowerCase().includes(wanted)) found.push(i);
+    }
+    found.sort((a, b) => data.start_ns[a] - data.start_ns[b] || data.duration_ns[b] - data.duration_ns[a]);
+    const more = found.length > MOST_EVENTS ? `; the first ${count(MOST_EVENTS)} are listed` : "";
+    const hidden = data.hidden > 0 ? ` ${count(data.hidden)} shorter ones are not in this page.` : "";
+    byId("events-lead").textContent = `${count(found.length)} in view${wanted ? ` with “${wanted}” in their name` : ""}${more}.${hidden}`;
+    const columns = [
+      timed("begin", (i) => data.start_ns[i]), timed("length", (i) => data.duration_ns[i]), words("name", (i) => data.sites[data.site[i]]?.name), words("kind", (i) => data.sites[data.site[i]]?.kind),
+      { title: "number", value: (i) => data.layer[i], show: (i) => (data.layer[i] === null ? "" : count(data.layer[i])) }, words("thread", (i) => data.lanes[data.lane[i]]),
+    ];
+    drawTable("events", columns, found.slice(0, MOST_EVENTS), null, null, MOST_EVENTS);
+  };
+  let timer = null;
+  view.shown = () => { clearTimeout(timer); timer = setTimeout(list, LIST_AFTER_MS); };
+  list();
+}
+
 function drawIterations({ iterations }) {
   const plots = iterations.filter((of) => of.rows.length > 1).map((of) => {
     const lines = [{ name: of.name, points: of.rows.map((row, index) => [index, row.ns]), kind: "dots" }];
@@ -113,6 +139,18 @@ function drawMemoryOwners({ memory }) {
     plots.push(plot("Sizes", "how many of each power of two", { label: "power of two of bytes", unit: "" }, { label: "allocations", unit: "", from: 0 }, lines));
   }
   byId("memory-plots").replaceChildren(...plots);
+}
+
+function drawPlaces({ places }) {
+  if (places.places.length === 0) { hideSection("places"); return; }
+  const how = places.mean_bytes > 0 ? `estimated from ${count(places.samples)} allocations, one for every ${bytes(places.mean_bytes)} that was asked for` : "as they were told";
+  byId("places-lead").textContent = `${bytes(places.allocated_bytes)} in all, ${bytes(places.peak_bytes)} at the peak after ${duration(places.peak_time_ns)}; ${how}.`;
+  const share = { ...whole("of the peak", (p) => ratio(p.at_peak_bytes, places.peak_bytes), percent), bar: true };
+  const columns = [
+    words("function", (p) => p.function), whole("at the peak", (p) => p.at_peak_bytes, bytes), share, whole("at the end", (p) => p.live_bytes, bytes),
+    whole("allocated", (p) => p.allocated_bytes, bytes), whole("allocations", (p) => p.allocations, (v) => count(Math.round(v))), words("place", (p) => p.place),
+  ];
+  drawTable("places", columns, places.places, null);
 }
 
 function drawCacheTable({ caches }) {
