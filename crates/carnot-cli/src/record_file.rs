@@ -1,13 +1,19 @@
 //! Files of records: what `carnot bench`, `carnot baseline` and `carnot profile` wrote, read again.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use carnot_analyze::pipeline::PipelineAnalysis;
 use carnot_bench::baseline::RESULTS;
+use carnot_record::trace_file::MAGIC;
 use carnot_record::{BenchRecord, ProfileSummary, Record, Trace};
 use serde::Deserialize;
 use serde_json::Value;
+
+use crate::cli::ViewArguments;
+use crate::commands::profile::files;
 
 /// What a file holds.
 #[derive(Debug)]
@@ -18,6 +24,8 @@ pub enum Content {
     Profile(Box<ProfileSummary>),
     /// A trace.
     Trace(Box<Trace>),
+    /// What a pipeline's trace comes to.
+    Pipeline(Box<PipelineAnalysis>),
 }
 
 impl Content {
@@ -27,6 +35,7 @@ impl Content {
             Self::Bench(_) => "what `carnot bench` writes",
             Self::Profile(_) => "a profile",
             Self::Trace(_) => "a trace",
+            Self::Pipeline(_) => "a trace of a pipeline",
         }
     }
 }
@@ -42,8 +51,29 @@ pub fn read(path: &Path) -> anyhow::Result<Content> {
         let expected = "expected what `carnot bench … --output FILE`, `carnot profile --format json` or `carnot profile --emit trace` writes";
         format!("reading {} ({expected})", path.display())
     };
+    if is_pipeline(path).with_context(told)? {
+        return pipeline(path);
+    }
     let text = fs::read_to_string(path).with_context(told)?;
     parse(&text).with_context(told)
+}
+
+/// Whether a session of a pipeline wrote it: such files begin with a word of their own.
+fn is_pipeline(path: &Path) -> io::Result<bool> {
+    let mut begin = Vec::new();
+    File::open(path)?
+        .take(MAGIC.len() as u64)
+        .read_to_end(&mut begin)?;
+    Ok(begin == MAGIC)
+}
+
+fn pipeline(path: &Path) -> anyhow::Result<Content> {
+    let view = ViewArguments {
+        fps: None,
+        points: 10_000,
+    };
+    let analysis = files::analyse(&mut files::open(path)?, &view)?;
+    Ok(Content::Pipeline(Box::new(analysis)))
 }
 
 /// Records of a text.

@@ -14,6 +14,7 @@ Examples:
   carnot compare --a 'carnot run a.gguf -p x -n 64' --b 'carnot run b.gguf -p x -n 64' --threshold 5
   carnot compare --baseline main.json --current branch.json --report regression.md
   carnot compare --baseline old/trace.json --current new/trace.json
+  carnot compare --baseline old/trace_film.carnot --current new/trace_film.carnot
   carnot compare --history --baseline last:20 --current last:1
   carnot compare --history runs.db --baseline 2026-11-01..2026-11-07 --current 8c1e0f2
 

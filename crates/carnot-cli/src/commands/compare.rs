@@ -2,6 +2,7 @@
 
 mod files;
 mod kept;
+mod pipelines;
 mod told;
 mod traces;
 mod turns;

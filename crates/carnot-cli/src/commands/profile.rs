@@ -1,6 +1,6 @@
 //! `carnot profile`: a model that is run, or what a pipeline recorded.
 
-mod files;
+pub mod files;
 mod merge;
 mod model;
 mod open;

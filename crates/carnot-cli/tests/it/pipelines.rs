@@ -301,3 +301,55 @@ fn a_page_asks_for_the_spans_of_a_window() {
     assert!(opened.ask("/other", &ours).starts_with("HTTP/1.1 404"));
     assert!(opened.ask("/", "evil.example").starts_with("HTTP/1.1 403"));
 }
+
+#[test]
+fn two_traces_are_compared_with_a_verdict() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, run: Run| {
+        let path = folder.path().join(name);
+        write(&path, run).unwrap();
+        path
+    };
+    let plain = file("plain.carnot", PLAIN);
+    let slow = file("slow.carnot", Run { bank: 5, ..PLAIN });
+    let compare = |was: &Path, is: &Path, more: &[&str]| {
+        let arguments = ["compare", "--baseline", text(was), "--current", text(is)];
+        carnot(&[&arguments, more].concat())
+    };
+    let worse = compare(&plain, &slow, &[]);
+    assert_eq!(worse.code, Some(1), "{worse:?}");
+    for told in [
+        "worse: block +",
+        "block: memory_bank +150",
+        "20 → 20",
+        "stage/memory_bank",
+    ] {
+        assert!(worse.stdout.contains(told), "{told} in {}", worse.stdout);
+    }
+    let better = compare(&slow, &plain, &[]).success();
+    assert!(better.contains("better: block -"), "{better}");
+    let same = compare(&plain, &plain, &["--format", "json"]);
+    assert!(matches!(same.code, Some(0 | 3)), "{same:?}");
+    let told: serde_json::Value = serde_json::from_str(&same.stdout).unwrap();
+    assert_eq!(told["records"][0]["metrics"][0]["name"], "block");
+
+    let model = folder.path().join("model.json");
+    fs::write(&model, r#"{"schema": "carnot.profile", "version": 1}"#).unwrap();
+    compare(&plain, &model, &[]).failure(2, &["model.json"]);
+    let other = file(
+        "others.carnot",
+        Run {
+            rank: Some(1),
+            ..PLAIN
+        },
+    );
+    compare(&plain, &other, &[]).failure(
+        2,
+        &[
+            "the condition ranks differs: 1 in the baseline, 4 now",
+            "--force",
+        ],
+    );
+    fs::write(&model, "CARNOTTR").unwrap();
+    compare(&plain, &model, &[]).failure(2, &["model.json"]);
+}

@@ -10,7 +10,7 @@ use carnot_bench::{
 };
 use carnot_record::BenchRecord;
 
-use super::{INCONCLUSIVE, WORSE, told, traces};
+use super::{INCONCLUSIVE, WORSE, pipelines, told, traces};
 use crate::cli::{CompareArguments, Format};
 use crate::printer::Printer;
 use crate::record_file::{self, Content};
@@ -93,8 +93,13 @@ fn compared(
             let warnings = permitted(&mismatches(&was.record, &is.record), is_forced)?;
             (vec![traces::compared(&was, &is, relevant)], warnings)
         }
+        (Content::Pipeline(was), Content::Pipeline(is)) => {
+            let (was, is) = pipelines::told(was, is)?;
+            let warnings = permitted(&mismatches(&was.record, &is.record), is_forced)?;
+            (vec![traces::compared(&was, &is, relevant)], warnings)
+        }
         (was, is) => bail!(
-            "expected two records of `carnot bench`, two profiles or two traces, got one of each: the baseline is {}, the current file {}; `carnot profile --emit trace,json` writes a run in both forms",
+            "expected two records of `carnot bench`, two profiles, two traces of models or two of pipelines, got one of each: the baseline is {}, the current file {}; `carnot profile --emit trace,json` writes a run in both forms",
             was.kind(),
             is.kind()
         ),

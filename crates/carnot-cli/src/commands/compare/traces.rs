@@ -21,10 +21,11 @@ const ONE_RUN: &str = "one run each: what differs from one start of a program to
 /// A trace, analysed.
 pub struct Told {
     pub record: BenchRecord,
-    operations: BTreeMap<String, OperationTimes>,
+    pub operations: BTreeMap<String, OperationTimes>,
     /// The durations of all executions by the names of the metrics, in seconds.
-    executions: BTreeMap<String, Vec<f64>>,
-    has_ceilings: bool,
+    pub executions: BTreeMap<String, Vec<f64>>,
+    /// Whether losses have a floor.
+    pub has_ceilings: bool,
 }
 
 /// Both traces. Where they are of one machine, the floors of both are told by the ceilings of the baseline: what differs then is work, and not how fast the
