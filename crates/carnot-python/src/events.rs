@@ -1,6 +1,10 @@
 //! Events that are no spans: counters, instants, frames, memory, caches.
 
-use carnot_probe::{self as probe, CacheOutcome, Frame, Kind, is_enabled};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use carnot_probe::clock::ticks;
+use carnot_probe::{self as probe, Allocation, CacheOutcome, Frame, Kind, is_enabled};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -111,6 +115,39 @@ pub fn released(owner: &Bound<'_, PyString>, nbytes: u64, id: u64) -> PyResult<(
         probe::memory(site_of(owner, Kind::Memory)?, -bytes_of(nbytes)?, id);
     }
     Ok(())
+}
+
+/// Memory that a line of Python took since it was last told of, or gave back where `nbytes` is negative.
+#[pyfunction]
+pub fn allocation(name: &str, file: &str, line: u32, nbytes: i64, count: u32) -> PyResult<()> {
+    if !is_enabled() {
+        return Ok(());
+    }
+    if nbytes == i64::MIN {
+        let what = "nbytes: expected more than -2^63, got it";
+        return Err(PyValueError::new_err(what));
+    }
+    let allocation = Allocation {
+        time: ticks(),
+        bytes: nbytes,
+        count,
+        ..Allocation::default()
+    };
+    let site = probe::site_at(name, Kind::Allocation, kept(file), line);
+    probe::allocation(site, &allocation);
+    Ok(())
+}
+
+/// The name of a file for as long as the process lives: there are as many as the program has.
+fn kept(file: &str) -> &'static str {
+    static KEPT: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
+    let mut files = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = files.get(file) {
+        return known;
+    }
+    let new: &'static str = file.to_owned().leak();
+    files.insert(new);
+    new
 }
 
 /// A number for a hash that is never 0, which stands for none; small whole numbers are their own hashes, and stay apart.

@@ -38,8 +38,8 @@ mod _carnot {
     use crate::engine::{Engine, Generation, Pieces};
     #[pymodule_export]
     use crate::events::{
-        allocated, cache_evict, cache_hit, cache_miss, counter, drop_frames, frame, instant,
-        released,
+        allocated, allocation, cache_evict, cache_hit, cache_miss, counter, drop_frames, frame,
+        instant, released,
     };
     #[pymodule_export]
     use crate::recording::Recording;

@@ -176,6 +176,12 @@ impl Recording {
         Some(serde_json::to_string(&status).expect("a status is plain data"))
     }
 
+    /// Seconds between two looks at the interpreter's memory; `None` where none is wanted.
+    fn python_memory_seconds(&self) -> Option<f64> {
+        let is_wanted = self.config.enabled && self.config.trace_python_memory;
+        is_wanted.then_some(self.config.cpu_monitor_interval)
+    }
+
     /// In a process that was forked off: the session is the parent's, and so is its file.
     fn disown(&self, py: Python<'_>) -> PyResult<()> {
         if let Some(session) = self.lock().take() {

@@ -14,6 +14,7 @@
 Outside of a session everything here does nothing, in some tens of nanoseconds.
 """
 
+from . import memory
 from ._carnot import (
     Span,
     allocated,
@@ -72,6 +73,7 @@ __all__ = [
     "instrument",
     "instrument_onnx",
     "layer",
+    "memory",
     "model",
     "profile",
     "profile_block",

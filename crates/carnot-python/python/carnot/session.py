@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from . import _carnot
+from . import _carnot, memory
 
 # Variables such as CARNOT_PROFILING_ENABLED=false set keys of the configuration.
 PREFIX = "CARNOT_PROFILING_"
@@ -111,6 +111,7 @@ class Session:
         if output is not None:
             self._keys["output_dir"] = os.fspath(output)
         self._recording: _carnot.Recording | None = None
+        self._watch: memory.Watch | None = None
         self.trace: Path | None = None
         """The trace file, once the session has ended; `None` where recording was off."""
         self.files: list[Path] = []
@@ -156,6 +157,8 @@ class Session:
             )
             self._id = self._recording.id()
             _open = self
+            seconds = self._recording.python_memory_seconds()
+            self._watch = None if seconds is None else memory.Watch(seconds).start()
         return self
 
     def _all_keys(self, environment: Mapping[str, str]) -> dict[str, str]:
@@ -171,6 +174,10 @@ class Session:
         if _open is self:
             for tell in list(before_end):
                 tell()
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            last = watch.end()
+            self.event("memory", {"notes": last.notes})
         with _lock:
             recording, self._recording = self._recording, None
             if recording is None:
@@ -235,7 +242,7 @@ def _after_fork() -> None:
     _lock = threading.RLock()
     if _open is not None and _open._recording is not None:
         _open._recording.disown()
-        _open._recording = None
+        _open._recording = _open._watch = None
     _open = None
 
 

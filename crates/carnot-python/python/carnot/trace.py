@@ -18,6 +18,7 @@ class Trace(TypedDict):
     counters: list[dict[str, Any]]
     instants: list[dict[str, Any]]
     memory: list[dict[str, Any]]
+    allocations: list[dict[str, Any]]
     cache: list[dict[str, Any]]
     frames: list[dict[str, Any]]
     flows: list[dict[str, Any]]
