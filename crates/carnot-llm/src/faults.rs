@@ -28,24 +28,52 @@ pub(crate) fn computes(place: &str) {
     compute(wanted(place));
 }
 
-/// Waits for a lock that somebody else holds for N thousand additions.
+/// Waits N times for a lock that somebody else holds for a thousand additions: many short waits, so that a few percent can be planted.
 #[cfg(any(test, feature = "faults"))]
 pub(crate) fn contends(place: &str) {
-    let thousands = wanted(place);
-    if thousands == 0 {
-        return;
+    use std::sync::LazyLock;
+    static HOLDER: LazyLock<&'static Holder> = LazyLock::new(Holder::start);
+    (0..wanted(place)).for_each(|_| HOLDER.contend());
+}
+
+/// Who holds the lock: a thread that lives as long as the process, for starting one takes longer than a short wait.
+#[cfg(any(test, feature = "faults"))]
+#[derive(Default)]
+struct Holder {
+    lock: std::sync::Mutex<()>,
+    /// How often it was asked to hold it.
+    asked: std::sync::atomic::AtomicU64,
+    /// How often it has taken it.
+    taken: std::sync::atomic::AtomicU64,
+}
+
+#[cfg(any(test, feature = "faults"))]
+impl Holder {
+    fn start() -> &'static Self {
+        let holder: &'static Self = Box::leak(Box::default());
+        std::thread::spawn(|| (1..).for_each(|turn| holder.hold(turn)));
+        holder
     }
-    let lock = std::sync::Mutex::new(());
-    let held = std::sync::Barrier::new(2);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let _held = lock.lock();
-            held.wait();
-            compute(thousands);
-        });
-        held.wait();
-        drop(lock.lock());
-    });
+
+    fn hold(&self, turn: u64) {
+        wait_for(&self.asked, turn);
+        let _held = self.lock.lock();
+        self.taken.store(turn, std::sync::atomic::Ordering::Release);
+        compute(1);
+    }
+
+    fn contend(&self) {
+        let turn = 1 + self.asked.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+        wait_for(&self.taken, turn);
+        drop(self.lock.lock());
+    }
+}
+
+#[cfg(any(test, feature = "faults"))]
+fn wait_for(count: &std::sync::atomic::AtomicU64, turn: u64) {
+    while count.load(std::sync::atomic::Ordering::Acquire) < turn {
+        std::thread::yield_now();
+    }
 }
 
 /// Takes N kB of memory, writes to all of it, and gives it back.
@@ -96,3 +124,19 @@ pub(crate) fn contends(_: &str) {}
 #[cfg(not(any(test, feature = "faults")))]
 #[inline]
 pub(crate) fn allocates(_: &str) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_waited_for_as_often_as_is_wanted_by_all_who_do() {
+        let holder = Holder::start();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| (0..50).for_each(|_| holder.contend()));
+            }
+        });
+        assert_eq!(holder.taken.load(std::sync::atomic::Ordering::Acquire), 100);
+    }
+}
