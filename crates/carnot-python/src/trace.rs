@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 /// What each kind of event is listed under.
-const LISTS: [&str; 7] = [
+const LISTS: [&str; 8] = [
     "spans",
     "counters",
     "instants",

@@ -21,16 +21,14 @@ def not_traced() -> Iterator[None]:
     tracemalloc.stop()
 
 
-def keeps(count: int) -> list[bytearray]:
-    return [bytearray(100_000) for _ in range(count)]
+def keeps(kept: list[bytes | None]) -> None:
+    """Fills a list that is there already, so that nothing else is taken at the line: each piece is one."""
+    for at in range(len(kept)):
+        kept[at] = bytes(100_000)
 
 
-KEEPS = keeps.__code__.co_firstlineno + 1
-
-
-def held_by_keeps(kept: list[bytearray]) -> int:
-    """What Python says of the pieces; the list that holds them lies at the same line."""
-    return sum(map(sys.getsizeof, kept)) + kept.__sizeof__()
+KEEPS = keeps.__code__.co_firstlineno + 3
+PIECE = sys.getsizeof(bytes(100_000))
 
 
 def test_the_resident_set_grows_with_what_is_touched():
@@ -43,19 +41,21 @@ def test_the_resident_set_grows_with_what_is_touched():
     del kept
 
 
+def line_of_keeps() -> list[memory.Line]:
+    return [line for line in memory.lines(1000) if line.line == KEEPS and line.file == __file__]
+
+
 def test_a_line_holds_what_python_says_its_objects_take():
+    kept: list[bytes | None] = [None] * 10
     tracemalloc.start()
-    kept = keeps(10)
-    (line,) = [line for line in memory.lines(1000) if line.line == KEEPS and line.file == __file__]
-    assert line.text == "return [bytearray(100_000) for _ in range(count)]"
-    # The list may have been grown with some room to spare; each piece is an object and its bytes.
-    assert held_by_keeps(kept) <= line.bytes <= held_by_keeps(kept) + 256
-    assert 21 <= line.count <= 23
+    keeps(kept)
+    (line,) = line_of_keeps()
+    assert (line.bytes, line.count, line.text) == (10 * PIECE, 10, "kept[at] = bytes(100_000)")
     traced = memory.traced()
     assert traced is not None and traced.peak_bytes >= traced.bytes >= line.bytes and traced.own_bytes > 0
     assert memory.lines(1)[0] == line, "who holds most stands first"
-    del kept
-    assert not [line for line in memory.lines(1000) if line.line == KEEPS and line.file == __file__]
+    kept.clear()
+    assert line_of_keeps() == []
 
 
 def test_what_is_not_known_is_said_and_not_zero(monkeypatch):
@@ -99,23 +99,19 @@ def test_torchs_allocator_is_a_pool(recorded, monkeypatch):
 
 
 def test_places_are_in_the_trace_to_the_byte(recorded):
+    kept: list[bytes | None] = [None] * 10
     with recorded(trace_python_memory=True, cpu_monitor_interval=60) as run:
         assert tracemalloc.is_tracing()
-        kept = keeps(10)
+        keeps(kept)
         memory.record()
-        (line,) = [line for line in memory.lines(1000) if line.line == KEEPS and line.file == __file__]
-        del kept[5:]
+        del kept[4:]
         memory.record()
-        (half,) = [line for line in memory.lines(1000) if line.line == KEEPS and line.file == __file__]
         kept.clear()
     assert not tracemalloc.is_tracing(), "who turned it on turns it off"
-    events = [event for event in run.trace["allocations"] if event["line"] == KEEPS and event["name"].startswith("return [byte")]
-    taken, given, rest = events
-    assert (taken["bytes"], taken["count"], taken["mean_bytes"]) == (line.bytes, line.count, 0)
-    assert given["bytes"] == half.bytes - line.bytes < -400_000
-    assert -500_300 <= rest["bytes"] <= -500_000
-    assert taken["file"].endswith("test_memory.py")
-    assert "Who allocates" in run.session.report and "return [bytearray" in run.session.report
+    events = [event for event in run.trace["allocations"] if event["name"] == "kept[at] = bytes(100_000)"]
+    assert [(event["bytes"], event["count"]) for event in events] == [(10 * PIECE, 10), (-6 * PIECE, 0), (-4 * PIECE, 0)]
+    assert all(event["line"] == KEEPS and event["file"].endswith("test_memory.py") and event["mean_bytes"] == 0 for event in events)
+    assert "Who allocates" in run.session.report and "kept[at] = bytes" in run.session.report
     names = {event["name"] for event in run.trace["counters"]}
     assert {"python/traced_bytes", "python/traced_peak_bytes", "python/tracing_bytes", "process/resident_bytes"} <= names
     (note,) = [note for note in run.trace["notes"] if note["name"] == "memory"]

@@ -208,8 +208,8 @@ fn forget(pointer: *mut u8) {
     }
 }
 
-/// Whether this program's allocations come here: one is made, and looked for.
-fn is_installed() -> bool {
+/// Whether [`Counting`] is this program's allocator: an allocation is made, and looked for.
+pub fn is_installed() -> bool {
     HAS_ANSWERED.store(false, Ordering::Relaxed);
     WATCHES.fetch_or(ASKS, Ordering::Release);
     drop(std::hint::black_box(Box::new(1_u64)));

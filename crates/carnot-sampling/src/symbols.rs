@@ -53,12 +53,9 @@ impl Names {
 }
 
 /// Functions that allocate for others: the allocator and what notes it, the standard library, and its hash maps.
-const FOR_OTHERS: [&str; 10] = [
+const FOR_OTHERS: [&str; 7] = [
     "carnot_sampling::heap",
     "backtrace::",
-    "__rust",
-    "__rdl",
-    "__rg",
     "alloc::",
     "core::",
     "std::",
@@ -83,8 +80,14 @@ fn allocates_for_others(frame: &Frame) -> bool {
         Some((of, what)) if of.len() == 1 => what,
         _ => name,
     };
+    // What the compiler puts between a program and its allocator stands where the allocator is declared.
+    let last = name.rsplit("::").next().unwrap_or(name);
+    let is_shim = ["__rust_", "__rdl_", "__rg_"]
+        .iter()
+        .any(|begin| last.starts_with(begin));
     let is_unknown = frame.function.starts_with("0x") && frame.file.is_empty();
-    is_unknown
+    is_shim
+        || is_unknown
         || FOR_OTHERS.iter().any(|begin| name.starts_with(begin))
         || FILES_FOR_OTHERS
             .iter()
@@ -215,6 +218,7 @@ mod tests {
         );
         check("<T as alloc::string::ToString>::to_string", "", true);
         check("push", "alloc/src/vec/mod.rs", true);
+        check("player::__rust_realloc", "player/src/main.rs", true);
         check("0x7f00", "", true);
         check("bank::Bank::keep", "video-pipeline/src/bank.rs", false);
         check("<bank::Bank as core::clone::Clone>::clone", "", false);

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use carnot_probe::{Allocation, Kind, SiteId, clock, site_at};
-use carnot_sampling::heap::{Sampler, Taken};
+use carnot_sampling::heap::{CannotSample, Sampler, Taken, is_installed};
 use carnot_sampling::symbols::Names;
 
 use crate::{Config, Error};
@@ -25,16 +25,21 @@ pub struct Allocations {
 }
 
 impl Allocations {
+    /// Says whether what the configuration wants is possible, before there is a file.
+    pub fn check(config: &Config) -> Result<(), Error> {
+        if config.sample_allocations > 0 && !is_installed() {
+            return Err(wrong(CannotSample::OtherAllocator));
+        }
+        Ok(())
+    }
+
     /// Begins, if the configuration wants it.
     pub fn watch(config: &Config) -> Result<Option<Self>, Error> {
         if config.sample_allocations == 0 {
             return Ok(None);
         }
         let sampler = Sampler::start(config.sample_allocations, clock::ticks);
-        let sampler = sampler.map_err(|error| Error::Config {
-            file: "configuration".to_owned(),
-            what: format!("sample_allocations: {error}"),
-        })?;
+        let sampler = sampler.map_err(wrong)?;
         Ok(Some(Self {
             sampler,
             sites: Vec::new(),
@@ -91,5 +96,12 @@ impl Allocations {
         let kept: &'static str = name.to_owned().leak();
         self.files.insert(name.to_owned(), kept);
         kept
+    }
+}
+
+fn wrong(error: CannotSample) -> Error {
+    Error::Config {
+        file: "configuration".to_owned(),
+        what: format!("sample_allocations: {error}"),
     }
 }

@@ -92,6 +92,7 @@ impl Session {
             watcher: None,
         };
         if config.enabled {
+            Allocations::check(config)?;
             carnot_probe::set_limit(config.buffer_bytes);
             carnot_probe::enable();
             let before = carnot_probe::drain();
@@ -107,9 +108,10 @@ impl Session {
             let (file, path) = create(&session.path).map_err(failed)?;
             let status = Arc::clone(&session.status);
             let display = display.filter(|_| config.real_time_display);
+            let recorder = Recorder::new(file, config, &header, status, display).map_err(failed)?;
+            // What the recorder takes for itself is not in the sample.
             let allocations =
                 Allocations::watch(config).inspect_err(|_| carnot_probe::disable())?;
-            let recorder = Recorder::new(file, config, &header, status, display).map_err(failed)?;
             let recorder = recorder.with(allocations);
             let (sender, receiver) = channel();
             let thread = thread::Builder::new().name("carnot recorder".to_owned());

@@ -28,6 +28,7 @@ fn what_a_pipeline_records_is_in_its_file() {
     one_that_is_disowned_leaves_its_file_alone(&config);
     one_that_is_off_records_nothing(&config);
     a_folder_that_cannot_be_made_is_said(&config);
+    one_whose_allocator_is_another_cannot_be_sampled(&config);
 }
 
 fn a_session_is_recorded(config: &Config) {
@@ -291,4 +292,19 @@ fn a_folder_that_cannot_be_made_is_said(config: &Config) {
         .expect("a failed start leaves nothing open")
         .end(Outcome::Failed("ValueError".to_owned()))
         .expect("it ends");
+}
+
+fn one_whose_allocator_is_another_cannot_be_sampled(config: &Config) {
+    let config = Config {
+        output_dir: config.output_dir.join("sampled"),
+        sample_allocations: 1 << 19,
+        ..config.clone()
+    };
+    let error = Session::start(&config, Identity::named("other"), None).err();
+    let told = error.expect("there is no sample").to_string();
+    assert_eq!(
+        told,
+        "configuration: sample_allocations: expected carnot_sampling::heap::Counting to be the program's global allocator, found another"
+    );
+    assert!(!config.output_dir.exists(), "no file is left");
 }

@@ -21,7 +21,7 @@ from typing import Any
 
 from . import _carnot
 
-# Lines that are told of in each look, those that hold most.
+# Lines that a look adds to those that are told of: those that hold most.
 MOST_LINES = 100
 _TORCH_ON_CPU = "torch has no statistics of its allocator on the CPU: what it takes there is in the resident set alone"
 _NOT_TRACED = "tracemalloc is off: lines are not known; trace_python_memory=True of a session, or tracemalloc.start(), turns it on"
@@ -158,7 +158,7 @@ def record() -> Memory:
         _carnot.counter("python/traced_bytes", found.python.bytes)
         _carnot.counter("python/traced_peak_bytes", found.python.peak_bytes)
         _carnot.counter("python/tracing_bytes", found.python.own_bytes)
-        _told.tell(lines(MOST_LINES))
+        _told.tell(lines(sys.maxsize))
     for device in found.torch:
         # The two together are a pool, whose fragmentation the report tells.
         _carnot.counter(f"torch/{device.name}/allocated_bytes", device.allocated_bytes)
@@ -179,22 +179,17 @@ class _Told:
             self._lines.clear()
 
     def tell(self, held: list[Line]) -> None:
+        """`held` are all lines, the one that holds most first; the first of them are told of, and those that ever were."""
         with self._lock:
-            # Lines that are not among the first any more keep what was told of them until they are, or hold nothing.
-            for line in held:
-                was_bytes, was_count = self._lines.get((line.file, line.line), (0, 0))
-                more_bytes, more_count = line.bytes - was_bytes, line.count - was_count
-                if more_bytes != 0:
-                    name = line.text[:80] or os.path.basename(line.file)
-                    _carnot.allocation(name, _shown(line.file), line.line, more_bytes, max(0, more_count))
-                self._lines[line.file, line.line] = (line.bytes, line.count)
-            if len(held) < MOST_LINES:
-                # All lines are there: what is not among them holds nothing.
-                there = {(line.file, line.line) for line in held}
-                for file, number in [place for place in self._lines if place not in there]:
-                    was_bytes, _ = self._lines.pop((file, number))
+            here = {(line.file, line.line): (line.bytes, line.count) for line in held}
+            first = [(line.file, line.line) for line in held[:MOST_LINES]]
+            for place in dict.fromkeys([*first, *self._lines]):
+                (is_bytes, is_count), (was_bytes, was_count) = here.get(place, (0, 0)), self._lines.get(place, (0, 0))
+                if is_bytes != was_bytes:
+                    file, number = place
                     name = linecache.getline(file, number).strip()[:80] or os.path.basename(file)
-                    _carnot.allocation(name, _shown(file), number, -was_bytes, 0)
+                    _carnot.allocation(name, _shown(file), number, is_bytes - was_bytes, max(0, is_count - was_count))
+                self._lines[place] = (is_bytes, is_count)
 
 
 _told = _Told()

@@ -215,13 +215,16 @@ pub(super) fn places(of: &PipelineAnalysis) -> Option<Section> {
     let places = &of.places;
     let size = |bytes: f64| units::bytes(bytes);
     let rows = places.places.iter().take(MOST).map(|place| {
+        let function = match place.place.as_str() {
+            "" => place.function.clone(),
+            at => format!("{} ({at})", place.function),
+        };
         vec![
-            place.function.clone(),
             size(place.at_peak_bytes),
             size(place.live_bytes),
             size(place.allocated_bytes),
             units::count(place.allocations.round() as u64),
-            place.place.clone(),
+            function,
         ]
     });
     let how = if places.mean_bytes > 0 {
@@ -244,15 +247,14 @@ pub(super) fn places(of: &PipelineAnalysis) -> Option<Section> {
         )],
         table: Some(Table {
             heads: vec![
-                "function",
                 "at the peak",
                 "live",
                 "allocated",
                 "allocations",
-                "place",
+                "function",
             ],
             rows: rows.collect(),
-            left: 1,
+            left: 0,
             ends_in_words: true,
         }),
         after: if left_out > 0 {
