@@ -232,7 +232,8 @@ fn add_event(trace: &mut Trace, event: &RecordedEvent<'_>, origin: u64) {
                 ..record::FrameEvent::default()
             });
         }
-        RecordedEvent::Flow { .. } => {}
+        // Arrows are kept apart; allocations by place are of sessions, and none is open here.
+        RecordedEvent::Flow { .. } | RecordedEvent::Allocation { .. } => {}
     }
 }
 

@@ -51,7 +51,11 @@ struct Holder {
 impl Holder {
     fn start() -> &'static Self {
         let holder: &'static Self = Box::leak(Box::default());
-        std::thread::spawn(|| (1..).for_each(|turn| holder.hold(turn)));
+        std::thread::spawn(|| {
+            for turn in 1.. {
+                holder.hold(turn);
+            }
+        });
         holder
     }
 
