@@ -15,6 +15,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
+
 use crate::tensor::invalid;
 use crate::{EngineError, Tensor, TensorType};
 
@@ -188,4 +190,11 @@ pub fn common_rows(tensors: &[Tensor]) -> Result<usize, EngineError> {
         }
     }
     Ok(common.unwrap_or(0))
+}
+
+impl fmt::Debug for dyn TensorEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let model = self.model();
+        write!(f, "{} of {}", model.platform, model.name)
+    }
 }

@@ -1,0 +1,4 @@
+//! Models made in Rust, run by every engine that is there.
+
+mod engines;
+mod external;
