@@ -38,7 +38,10 @@ impl Outcome {
     }
 }
 
-/// A word for each case: `passed`, `failed` or `unsupported`.
+/// The word for a case that passes or fails by chance, or by the machine's instructions: somebody wrote it, and it stays.
+const VARIES: &str = "varies";
+
+/// A word for each case: `passed`, `failed` or `unsupported`; or `varies`, which only somebody who knows why writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     words: BTreeMap<String, String>,
@@ -68,6 +71,21 @@ impl Ledger {
         }
     }
 
+    /// This ledger, with the cases that vary as they stand in `other`.
+    #[must_use]
+    pub fn keeping_varying(mut self, other: &Self) -> Self {
+        for (name, word) in other.words.iter().filter(|(_, word)| *word == VARIES) {
+            if self
+                .words
+                .get(name)
+                .is_some_and(|found| found != "unsupported")
+            {
+                self.words.insert(name.clone(), word.clone());
+            }
+        }
+        self
+    }
+
     /// The ledger as a file, in the order of names.
     pub fn to_text(&self) -> String {
         let line = |(name, word): (&String, &String)| format!("{word} {name}\n");
@@ -78,7 +96,8 @@ impl Ledger {
     pub fn differences(&self, outcomes: &BTreeMap<String, Outcome>) -> Vec<String> {
         let found = outcomes.iter().filter_map(|(name, outcome)| {
             let expected = self.words.get(name).map_or("not there", String::as_str);
-            (expected != outcome.word())
+            let is_varying = expected == VARIES && !matches!(outcome, Outcome::Unsupported(_));
+            (expected != outcome.word() && !is_varying)
                 .then(|| format!("{name}: expected {expected}, got {outcome}"))
         });
         let gone = self
@@ -134,6 +153,20 @@ mod tests {
                 "c: expected, and there is no such case",
             ]
         );
+    }
+
+    #[test]
+    fn what_varies_may_pass_or_fail_and_stays() {
+        let words = [("a".to_owned(), VARIES.to_owned())];
+        let ledger = Ledger {
+            words: words.into(),
+        };
+        let passed = outcomes(&[("a", Outcome::Passed)]);
+        assert!(ledger.differences(&passed).is_empty());
+        assert_eq!(Ledger::of(&passed).keeping_varying(&ledger), ledger);
+        let unsupported = outcomes(&[("a", Outcome::Unsupported(String::new()))]);
+        assert_eq!(ledger.differences(&unsupported).len(), 1);
+        assert_ne!(Ledger::of(&unsupported).keeping_varying(&ledger), ledger);
     }
 
     #[test]

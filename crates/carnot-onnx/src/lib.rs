@@ -1,5 +1,6 @@
 //! ONNX models: read, written, analysed, and run.
 
+mod analysis;
 mod builder;
 mod error;
 mod model;
@@ -7,6 +8,7 @@ mod runtime;
 mod weights;
 mod wire;
 
+pub use analysis::{Analysis, InputGiven, NodeAnalysis, Work, analyze};
 pub use builder::{GraphBuilder, NodeBuilder};
 pub use error::OnnxError;
 pub use model::{
