@@ -14,6 +14,7 @@ mod spatial;
 mod values;
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher;
 
 use carnot_engine::Tensor;
 
@@ -92,7 +93,10 @@ impl Analysis {
 ///
 /// # Errors
 /// [`OnnxError::Invalid`] where `given` names no input or contradicts it, or a node's inputs cannot be together.
-pub fn analyze(model: &Model, given: &HashMap<String, InputGiven>) -> Result<Analysis, OnnxError> {
+pub fn analyze<S: BuildHasher>(
+    model: &Model,
+    given: &HashMap<String, InputGiven, S>,
+) -> Result<Analysis, OnnxError> {
     let mut analysis = Analysis::default();
     let known: Vec<&ValueInfo> = model.graph.required_inputs().collect();
     if let Some(name) = given

@@ -114,19 +114,19 @@ impl GraphBuilder {
 
 impl NodeBuilder<'_> {
     /// Its name, which is its operator and number otherwise.
-    pub fn named(self, name: &str) -> Self {
+    pub fn named(&mut self, name: &str) -> &mut Self {
         name.clone_into(&mut self.0.name);
         self
     }
 
     /// Whose operator it is.
-    pub fn of_domain(self, domain: &str) -> Self {
+    pub fn of_domain(&mut self, domain: &str) -> &mut Self {
         domain.clone_into(&mut self.0.domain);
         self
     }
 
     /// A parameter of any kind.
-    pub fn attribute(self, name: &str, value: AttributeValue) -> Self {
+    pub fn attribute(&mut self, name: &str, value: AttributeValue) -> &mut Self {
         self.0.attributes.push(Attribute {
             name: name.to_owned(),
             value,
@@ -135,22 +135,22 @@ impl NodeBuilder<'_> {
     }
 
     /// An integer.
-    pub fn int(self, name: &str, value: i64) -> Self {
+    pub fn int(&mut self, name: &str, value: i64) -> &mut Self {
         self.attribute(name, AttributeValue::Int(value))
     }
 
     /// Integers.
-    pub fn ints(self, name: &str, values: &[i64]) -> Self {
+    pub fn ints(&mut self, name: &str, values: &[i64]) -> &mut Self {
         self.attribute(name, AttributeValue::Ints(values.to_vec()))
     }
 
     /// A number with a fraction.
-    pub fn float(self, name: &str, value: f32) -> Self {
+    pub fn float(&mut self, name: &str, value: f32) -> &mut Self {
         self.attribute(name, AttributeValue::Float(value))
     }
 
     /// A text.
-    pub fn text(self, name: &str, value: &str) -> Self {
+    pub fn text(&mut self, name: &str, value: &str) -> &mut Self {
         self.attribute(name, AttributeValue::String(value.as_bytes().to_vec()))
     }
 }

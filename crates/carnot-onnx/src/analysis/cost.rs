@@ -2,7 +2,7 @@
 
 use super::Fact;
 use super::infer::Call;
-use super::reduction::{attention_sizes, einsum_sizes};
+use super::reduction::{Einsum, attention_sizes, einsum_sizes};
 use super::spatial::kernel;
 
 /// What a node has to do. Each input is read once and each output written once, whatever caches do.
@@ -104,7 +104,7 @@ fn multiply_adds(call: &Call<'_>, outputs: &[Fact]) -> Option<u64> {
                 .checked_mul(channels)?
                 .checked_mul(kernel);
         }
-        "MatMul" | "FusedMatMul" | "MatMulInteger" | "QLinearMatMul" | "MatMulNBits" => {
+        "MatMul" | "MatMulInteger" | "QLinearMatMul" | "MatMulNBits" => {
             *call.shape(0)?.last()? as u64
         }
         "Gemm" => {
@@ -112,13 +112,13 @@ fn multiply_adds(call: &Call<'_>, outputs: &[Fact]) -> Option<u64> {
             *call.shape(0)?.get(axis)? as u64
         }
         "Einsum" => {
-            let (terms, _, sizes) = einsum_sizes(call)?;
-            if terms.len() < 2 {
+            let Einsum { terms, sizes, .. } = einsum_sizes(call)?;
+            if terms < 2 {
                 return Some(0);
             }
             let all: Vec<usize> = sizes.iter().map(|one| one.1).collect();
             // The whole space of indices once for every further factor; an order of contraction may do with less.
-            return product(&all)?.checked_mul(terms.len() as u64 - 1);
+            return product(&all)?.checked_mul(terms as u64 - 1);
         }
         "LSTM" | "GRU" | "RNN" => return recurrence(call),
         "Attention" => {
@@ -168,8 +168,10 @@ fn other_operations(call: &Call<'_>, outputs: &[Fact]) -> Option<u64> {
             output.checked_mul(product(&kernel(call, usize::MAX)?)?)?
         }
         "BatchNormalization" => output.checked_mul(2)?,
-        // The largest or the sum, the exponential, the quotient; mean, variance, quotient, scale and shift.
-        "Softmax" | "LogSoftmax" | "Hardmax" => output.checked_mul(4)?,
+        // The largest, the sum, the exponential, the quotient, or four neighbours; mean, variance, quotient, scale and shift.
+        "Softmax" | "LogSoftmax" | "Hardmax" | "Resize" | "Upsample" | "GridSample" => {
+            output.checked_mul(4)?
+        }
         "LayerNormalization"
         | "InstanceNormalization"
         | "GroupNormalization"
@@ -177,7 +179,6 @@ fn other_operations(call: &Call<'_>, outputs: &[Fact]) -> Option<u64> {
         | "SimplifiedLayerNormalization"
         | "MeanVarianceNormalization"
         | "LpNormalization" => output.checked_mul(6)?,
-        "Resize" | "Upsample" | "GridSample" => output.checked_mul(4)?,
         name if name.starts_with("Reduce")
             || name.starts_with("Arg")
             || name.starts_with("Global") =>

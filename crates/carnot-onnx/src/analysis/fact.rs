@@ -29,9 +29,10 @@ impl Fact {
     /// How many values it has.
     pub fn elements(&self) -> Option<u64> {
         let shape = self.shape.as_ref()?;
-        shape
-            .iter()
-            .try_fold(1_u64, |product, size| product.checked_mul(*size as u64))
+        // A zero makes it zero, but the other sizes still have to be countable, for others multiply parts of them.
+        let product = |product: u64, size: &usize| product.checked_mul((*size as u64).max(1));
+        let elements = shape.iter().try_fold(1_u64, product)?;
+        Some(if shape.contains(&0) { 0 } else { elements })
     }
 
     /// How many bytes they take; that of a type that is not known counts as 4 each.

@@ -25,7 +25,9 @@ pub struct Call<'a> {
 impl<'a> Call<'a> {
     /// An input.
     pub fn input(&self, index: usize) -> Option<&'a Fact> {
-        self.inputs.get(index).copied().flatten()
+        let fact = self.inputs.get(index).copied().flatten()?;
+        // A shape that cannot be is nothing that is known.
+        (fact.shape.is_none() || fact.elements().is_some()).then_some(fact)
     }
 
     /// Whether an input is given, known or not.
@@ -51,12 +53,17 @@ impl<'a> Call<'a> {
         self.input(index)?.whole()
     }
 
-    /// A list that newer versions have as an input and older ones as an attribute. `Some(None)`: it is not there.
-    pub fn list(&self, index: usize, attribute: &str) -> Option<Option<Vec<i64>>> {
+    /// Whether a list is given: newer versions have it as an input, older ones as an attribute.
+    pub fn has_list(&self, index: usize, attribute: &str) -> bool {
+        self.has(index) || self.node.ints(attribute).is_some()
+    }
+
+    /// That list; none where it is not given, or its values are not known.
+    pub fn list(&self, index: usize, attribute: &str) -> Option<Vec<i64>> {
         if self.has(index) {
-            return Some(Some(self.whole(index)?));
+            return self.whole(index);
         }
-        Some(self.node.ints(attribute).map(<[i64]>::to_vec))
+        self.node.ints(attribute).map(<[i64]>::to_vec)
     }
 
     /// An integer attribute, or what it is where it is not there.
@@ -64,7 +71,11 @@ impl<'a> Call<'a> {
         self.node.int(name).unwrap_or(otherwise)
     }
 
-    /// One output of this shape and the type of an input.
+    /// One output of this shape and the type of an input, as rules return it.
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "rules that may know nothing end with it"
+    )]
     pub fn one(&self, like: usize, shape: Vec<usize>) -> Option<Vec<Fact>> {
         Some(vec![self.fact(like, shape)])
     }
@@ -395,6 +406,7 @@ fn is_random(operator: &str) -> bool {
 fn elementwise(call: &Call<'_>) -> Option<Vec<Fact>> {
     match call.node.operator.as_str() {
         "Abs"
+        | "PRelu"
         | "Acos"
         | "Acosh"
         | "Asin"
@@ -445,7 +457,6 @@ fn elementwise(call: &Call<'_>) -> Option<Vec<Fact>> {
         | "Mean" | "Min" | "Mod" | "Mul" | "Or" | "Pow" | "Sub" | "Sum" | "Xor" => {
             call.one(0, stretched(call, 0)?)
         }
-        "PRelu" => call.one(0, call.shape(0)?.to_vec()),
         "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => {
             Some(vec![Fact::new(DataType::BOOL, Some(stretched(call, 0)?))])
         }

@@ -120,7 +120,7 @@ fn shape_of(call: &Call<'_>) -> Option<Vec<Fact>> {
 
 fn reshape(call: &Call<'_>) -> Option<Vec<Fact>> {
     let input = call.shape(0)?;
-    let wanted = call.list(1, "shape")??;
+    let wanted = call.list(1, "shape")?;
     let allows_zero = call.int("allowzero", 0) == 1;
     let elements = call.input(0)?.elements()?;
     let mut shape = Vec::with_capacity(wanted.len());
@@ -157,9 +157,10 @@ fn flatten(call: &Call<'_>) -> Option<Vec<Fact>> {
 
 fn squeeze(call: &Call<'_>) -> Option<Vec<Fact>> {
     let shape = call.shape(0)?;
-    let Some(axes) = call.list(1, "axes")? else {
+    if !call.has_list(1, "axes") {
         return call.one(0, shape.iter().copied().filter(|size| *size != 1).collect());
-    };
+    }
+    let axes = call.list(1, "axes")?;
     let axes: Option<Vec<usize>> = axes
         .iter()
         .map(|axis| axis_of(*axis, shape.len()))
@@ -174,7 +175,7 @@ fn squeeze(call: &Call<'_>) -> Option<Vec<Fact>> {
 
 fn unsqueeze(call: &Call<'_>) -> Option<Vec<Fact>> {
     let shape = call.shape(0)?;
-    let axes = call.list(1, "axes")??;
+    let axes = call.list(1, "axes")?;
     let rank = shape.len() + axes.len();
     let axes: Option<Vec<usize>> = axes.iter().map(|axis| axis_of(*axis, rank)).collect();
     let axes = axes?;
@@ -216,7 +217,7 @@ fn concat(call: &Call<'_>) -> Option<Vec<Fact>> {
         if other.len() != shape.len() {
             return None;
         }
-        shape[axis] += other[axis];
+        shape[axis] = shape[axis].checked_add(*other.get(axis)?)?;
     }
     call.one(0, shape)
 }
@@ -224,14 +225,13 @@ fn concat(call: &Call<'_>) -> Option<Vec<Fact>> {
 fn split(call: &Call<'_>) -> Option<Vec<Fact>> {
     let shape = call.shape(0)?;
     let axis = axis_of(call.int("axis", 0), shape.len())?;
-    let sizes = match call.list(1, "split")? {
-        Some(sizes) => self::sizes(&sizes)?,
-        None => {
-            let count = call.node.outputs.len();
-            let each = shape[axis].div_ceil(count.max(1));
-            let at = |index| each.min(shape[axis].saturating_sub(index * each));
-            (0..count).map(at).collect()
-        }
+    let sizes = if call.has_list(1, "split") {
+        self::sizes(&call.list(1, "split")?)?
+    } else {
+        let count = call.node.outputs.len();
+        let each = shape[axis].div_ceil(count.max(1));
+        let at = |index| each.min(shape[axis].saturating_sub(index * each));
+        (0..count).map(at).collect()
     };
     let piece = |size: &usize| {
         let mut shape = shape.to_vec();
@@ -244,9 +244,12 @@ fn split(call: &Call<'_>) -> Option<Vec<Fact>> {
 /// For each axis of a `Slice`: where it starts, its step, and how many there are.
 pub fn slices(call: &Call<'_>) -> Option<Vec<(i64, i64, usize)>> {
     let shape = call.shape(0)?;
-    let (starts, ends) = (call.list(1, "starts")??, call.list(2, "ends")??);
-    let axes = call.list(3, "axes")?;
-    let axes = axes.unwrap_or_else(|| (0..starts.len() as i64).collect());
+    let (starts, ends) = (call.list(1, "starts")?, call.list(2, "ends")?);
+    let axes = if call.has_list(3, "axes") {
+        call.list(3, "axes")?
+    } else {
+        (0..starts.len() as i64).collect()
+    };
     let steps = if call.has(4) {
         call.whole(4)?
     } else {
@@ -264,33 +267,23 @@ pub fn slices(call: &Call<'_>) -> Option<Vec<(i64, i64, usize)>> {
                 value
             }
         };
-        let (start, end, count) = if step > 0 {
-            let (start, end) = (from_end(start).clamp(0, size), from_end(end).clamp(0, size));
-            (
-                start,
-                end,
-                (end - start)
-                    .max(0)
-                    .cast_unsigned()
-                    .div_ceil(step.cast_unsigned()),
-            )
-        } else if step < 0 {
-            let (start, end) = (
-                from_end(start).clamp(0, size - 1),
-                from_end(end).clamp(-1, size - 1),
-            );
-            (
-                start,
-                end,
-                (start - end)
-                    .max(0)
-                    .cast_unsigned()
-                    .div_ceil(step.unsigned_abs()),
-            )
-        } else {
-            return None;
+        let (start, distance) = match step {
+            0 => return None,
+            1.. => {
+                let start = from_end(start).clamp(0, size);
+                (start, from_end(end).clamp(0, size) - start)
+            }
+            // Backwards from the last value at most, and to the first.
+            _ if size == 0 => (0, 0),
+            _ => {
+                let start = from_end(start).clamp(0, size - 1);
+                (start, start - from_end(end).clamp(-1, size - 1))
+            }
         };
-        let _ = end;
+        let count = distance
+            .max(0)
+            .cast_unsigned()
+            .div_ceil(step.unsigned_abs());
         slices[axis] = (start, step, usize::try_from(count).ok()?);
     }
     Some(slices)
@@ -332,7 +325,7 @@ fn tile(call: &Call<'_>) -> Option<Vec<Fact>> {
 fn pad(call: &Call<'_>) -> Option<Vec<Fact>> {
     let shape = call.shape(0)?;
     let attribute = if call.opset < 2 { "paddings" } else { "pads" };
-    let pads = call.list(1, attribute)??;
+    let pads = call.list(1, attribute)?;
     let axes: Vec<usize> = if call.has(3) {
         let axes = call.whole(3)?;
         axes.iter()
@@ -410,19 +403,17 @@ fn center_crop_pad(call: &Call<'_>) -> Option<Vec<Fact>> {
 fn compress(call: &Call<'_>) -> Option<Vec<Fact>> {
     let kept = call.input(1)?.values.as_ref()?;
     let mut shape = call.shape(0)?.to_vec();
-    match call.node.int("axis") {
-        Some(axis) => {
-            let axis = axis_of(axis, shape.len())?;
-            shape[axis] = kept
-                .iter()
-                .take(shape[axis])
-                .filter(|value| **value != 0.0)
-                .count();
-        }
-        None => {
-            let all: usize = shape.iter().product();
-            shape = vec![kept.iter().take(all).filter(|value| **value != 0.0).count()];
-        }
+    let chosen = |most: usize| {
+        kept.iter()
+            .take(most)
+            .filter(|value| **value != 0.0)
+            .count()
+    };
+    if let Some(axis) = call.node.int("axis") {
+        let axis = axis_of(axis, shape.len())?;
+        shape[axis] = chosen(shape[axis]);
+    } else {
+        shape = vec![chosen(shape.iter().product())];
     }
     call.one(0, shape)
 }

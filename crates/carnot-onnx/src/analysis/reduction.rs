@@ -7,7 +7,7 @@ use crate::model::DataType;
 /// The outputs, where it is such an operator and what it needs is known.
 pub fn outputs(call: &Call<'_>) -> Option<Vec<Fact>> {
     match call.node.operator.as_str() {
-        "MatMul" | "FusedMatMul" => call.one(0, product(call.shape(0)?, call.shape(1)?)?),
+        "MatMul" => call.one(0, product(call.shape(0)?, call.shape(1)?)?),
         "MatMulInteger" => {
             let shape = product(call.shape(0)?, call.shape(1)?)?;
             Some(vec![Fact::new(DataType::INT32, Some(shape))])
@@ -102,8 +102,18 @@ fn gemm(call: &Call<'_>) -> Option<Vec<Fact>> {
     call.one(0, vec![rows, columns])
 }
 
+/// What an `Einsum` says.
+pub struct Einsum {
+    /// How many inputs it has.
+    pub terms: usize,
+    /// The letters of its output.
+    pub output: Vec<char>,
+    /// The size of each letter.
+    pub sizes: Vec<(char, usize)>,
+}
+
 /// The letters of an `Einsum`'s inputs and output, and the size of each; dots stand for `0`, `1`, … from the right.
-pub fn einsum_sizes(call: &Call<'_>) -> Option<(Vec<Vec<char>>, Vec<char>, Vec<(char, usize)>)> {
+pub fn einsum_sizes(call: &Call<'_>) -> Option<Einsum> {
     let equation: String = call
         .node
         .text("equation")?
@@ -138,31 +148,26 @@ pub fn einsum_sizes(call: &Call<'_>) -> Option<(Vec<Vec<char>>, Vec<char>, Vec<(
         }
         terms.push(term);
     }
-    let output = match right {
-        Some(right) => expanded(&right, most_dots)?,
-        None => {
-            let is_once =
-                |letter: &char| terms.iter().flatten().filter(|one| *one == letter).count() == 1;
-            let mut letters: Vec<char> = sizes
-                .iter()
-                .map(|one| one.0)
-                .filter(|one| one.is_ascii_digit() || is_once(one))
-                .collect();
-            // Dots come first, the highest number first; then letters by the alphabet.
-            letters.sort_by_key(|one| {
-                (
-                    !one.is_ascii_digit(),
-                    if one.is_ascii_digit() {
-                        u32::MAX - *one as u32
-                    } else {
-                        *one as u32
-                    },
-                )
-            });
-            letters
-        }
+    let output = if let Some(right) = right {
+        expanded(&right, most_dots)?
+    } else {
+        let is_once =
+            |letter: &char| terms.iter().flatten().filter(|one| *one == letter).count() == 1;
+        let letters = sizes.iter().map(|one| one.0);
+        // Dots come first, the highest number first; then letters by the alphabet.
+        let (mut dots, mut others): (Vec<char>, Vec<char>) =
+            letters.partition(char::is_ascii_digit);
+        dots.sort_unstable();
+        dots.reverse();
+        others.retain(is_once);
+        others.sort_unstable();
+        [dots, others].concat()
     };
-    Some((terms, output, sizes))
+    Some(Einsum {
+        terms: terms.len(),
+        output,
+        sizes,
+    })
 }
 
 fn expanded(term: &str, dots: usize) -> Option<Vec<char>> {
@@ -174,7 +179,7 @@ fn expanded(term: &str, dots: usize) -> Option<Vec<char>> {
 }
 
 fn einsum(call: &Call<'_>) -> Option<Vec<Fact>> {
-    let (_, output, sizes) = einsum_sizes(call)?;
+    let Einsum { output, sizes, .. } = einsum_sizes(call)?;
     let size = |letter: &char| Some(sizes.iter().find(|(known, _)| known == letter)?.1);
     let shape: Option<Vec<usize>> = output.iter().map(size).collect();
     call.one(0, shape?)
@@ -182,7 +187,11 @@ fn einsum(call: &Call<'_>) -> Option<Vec<Fact>> {
 
 fn reduce(call: &Call<'_>) -> Option<Vec<Fact>> {
     let shape = call.shape(0)?;
-    let axes = call.list(1, "axes")?.unwrap_or_default();
+    let axes = if call.has_list(1, "axes") {
+        call.list(1, "axes")?
+    } else {
+        Vec::new()
+    };
     if axes.is_empty() && call.int("noop_with_empty_axes", 0) == 1 {
         return call.one(0, shape.to_vec());
     }

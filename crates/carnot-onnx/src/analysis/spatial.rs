@@ -7,13 +7,12 @@ use crate::model::DataType;
 /// The outputs, where it is such an operator and what it needs is known.
 pub fn outputs(call: &Call<'_>) -> Option<Vec<Fact>> {
     match call.node.operator.as_str() {
-        "Conv" | "FusedConv" => call.one(0, convolution(call, 1)?),
+        "Conv" | "FusedConv" | "DeformConv" => call.one(0, convolution(call, 1)?),
         "ConvInteger" => {
             let shape = convolution(call, 1)?;
             Some(vec![Fact::new(DataType::INT32, Some(shape))])
         }
         "QLinearConv" => call.one(7, convolution(call, 3)?),
-        "DeformConv" => call.one(0, convolution(call, 1)?),
         "ConvTranspose" => call.one(0, transposed(call)?),
         "MaxPool" => {
             let shape = pool(call)?;
@@ -168,7 +167,7 @@ fn transposed(call: &Call<'_>) -> Option<Vec<usize>> {
                 let all = steps
                     .checked_add(window.extent(axis)?)?
                     .checked_add(added)?;
-                all.checked_sub(window.pads[axis] + window.pads[axis + rank])?
+                all.checked_sub(window.pads[axis].saturating_add(window.pads[axis + rank]))?
             }
         };
         shape.push(size);

@@ -135,7 +135,9 @@ fn libraries_in(place: &Path) -> Vec<PathBuf> {
     let is_library = |name: &str| {
         name.starts_with("libonnxruntime.so")
             || name == "onnxruntime.dll"
-            || (name.starts_with("libonnxruntime.") && name.ends_with(".dylib"))
+            || name
+                .strip_prefix("libonnxruntime.")
+                .is_some_and(|rest| rest.split('.').next_back() == Some("dylib"))
     };
     let entries = fs::read_dir(place).into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> = entries

@@ -325,6 +325,10 @@ fn selected<'a>(
     Ok(RunOptions::new().map_err(failed)?.with_outputs(selector))
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is what `map_err` hands in"
+)]
 fn failed<T>(error: ort::Error<T>) -> OnnxError {
     OnnxError::Runtime {
         runtime: RUNTIME,
