@@ -3,8 +3,7 @@
 use carnot_engine::{Tensor, TensorType};
 use half::{bf16, f16};
 
-/// What differs, if anything does: type, shape, or a value by more than `absolute + relative × |expected|`, of FP16 by more than
-/// `0.001 + 0.004 × |expected|`. NaN is NaN.
+/// What differs, if anything does: type, shape, or a value by more than `absolute + relative × |expected|`. NaN is NaN.
 pub fn difference(expected: &Tensor, got: &Tensor, relative: f64, absolute: f64) -> Option<String> {
     if expected.tensor_type() != got.tensor_type() {
         let (expected, got) = (expected.tensor_type(), got.tensor_type());
@@ -18,11 +17,6 @@ pub fn difference(expected: &Tensor, got: &Tensor, relative: f64, absolute: f64)
         let is_same = Some(strings) == got.strings();
         return (!is_same).then(|| "strings: they differ".to_owned());
     }
-    // Sums of half floats are as exact as the processor's instructions make them: some units of their last place.
-    let (relative, absolute) = match expected.tensor_type() {
-        TensorType::Fp16 => (relative.max(4e-3), absolute.max(1e-3)),
-        _ => (relative, absolute),
-    };
     let (wanted, found) = (numbers(expected), numbers(got));
     let is_near = |wanted: f64, found: f64| {
         wanted == found
