@@ -6,7 +6,10 @@
 use std::sync::OnceLock;
 use std::time::Instant;
 
-static START: OnceLock<(Instant, u64)> = OnceLock::new();
+/// The two clocks are read together so many times, and the closest pair is taken: a thread can lose its processor between two readings.
+const READINGS: usize = 16;
+
+static START: OnceLock<Moment> = OnceLock::new();
 
 /// The present, in ticks of an unknown unit that never runs backwards.
 #[inline]
@@ -54,9 +57,33 @@ fn system_ns() -> u64 {
     BASE.get_or_init(Instant::now).elapsed().as_nanos() as u64
 }
 
+/// One moment on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Moment {
+    at: Instant,
+    ticks: u64,
+}
+
+impl Moment {
+    fn now() -> Self {
+        // Asking the processor takes tens of microseconds in a virtual machine: not between two readings.
+        is_tsc();
+        let readings = (0..READINGS).map(|_| (ticks(), Instant::now(), ticks()));
+        Self::closest(readings).expect("some readings")
+    }
+
+    /// Of readings of the system's clock between two of the ticks, the one that is known most closely.
+    fn closest(readings: impl Iterator<Item = (u64, Instant, u64)>) -> Option<Self> {
+        let (before, at, after) =
+            readings.min_by_key(|(before, _, after)| after.saturating_sub(*before))?;
+        let ticks = before + after.saturating_sub(before) / 2;
+        Some(Self { at, ticks })
+    }
+}
+
 /// Notes the start of the first recording.
 pub(crate) fn start() {
-    START.get_or_init(|| (Instant::now(), ticks()));
+    START.get_or_init(Moment::now);
 }
 
 /// How to turn ticks into nanoseconds since the first recording began.
@@ -80,14 +107,15 @@ impl Scale {
 
 /// Calibrates over all the time since the first recording began, at least two milliseconds.
 pub fn calibrate() -> Scale {
-    let &(begin, origin) = START.get_or_init(|| (Instant::now(), ticks()));
-    while begin.elapsed().as_millis() < 2 {
+    let begin = *START.get_or_init(Moment::now);
+    while begin.at.elapsed().as_millis() < 2 {
         std::hint::spin_loop();
     }
-    let (elapsed, now) = (begin.elapsed().as_nanos() as f64, ticks());
+    let now = Moment::now();
+    let elapsed = (now.at - begin.at).as_nanos() as f64;
     Scale {
-        origin,
-        ns_per_tick: elapsed / (now - origin).max(1) as f64,
+        origin: begin.ticks,
+        ns_per_tick: elapsed / (now.ticks - begin.ticks).max(1) as f64,
     }
 }
 
@@ -116,6 +144,19 @@ mod tests {
             .map(|_| disagreement())
             .fold(f64::INFINITY, f64::min);
         assert!(best < 0.01, "the clocks differ by {best}");
+    }
+
+    #[test]
+    fn a_pause_between_two_readings_is_not_in_the_scale() {
+        let at = Instant::now();
+        let later = at + Duration::from_micros(100);
+        let readings = [(1000, at, 90_000), (100_000, later, 100_040)];
+        let closest = Moment::closest(readings.into_iter()).unwrap();
+        let expected = Moment {
+            at: later,
+            ticks: 100_020,
+        };
+        assert_eq!(closest, expected);
     }
 
     #[test]

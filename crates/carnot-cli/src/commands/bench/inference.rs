@@ -11,6 +11,7 @@ use carnot_analyze::{Analysis, RunInfo, analyze};
 use carnot_engine::{TextEngine, TextRequest};
 use carnot_llm::LlmEngine;
 use carnot_probe::Cost;
+use carnot_probe::clock::ticks;
 use carnot_record::{BenchRecord, Better, LossSamples, MachineProfile, Metric};
 use carnot_report::Form;
 use carnot_samplers::{cores, memory};
@@ -312,21 +313,25 @@ impl Bench {
             .with_context(|| format!("writing {}", path.display()))
     }
 
+    /// Asks once; the request is timed by the clock of its losses, whose sum can then not exceed it.
     pub fn repeat(&mut self) -> anyhow::Result<Repetition> {
-        let begin = Instant::now();
+        let begin = ticks();
         let mut tokens = Vec::with_capacity(self.request.max_tokens);
         generate(&mut self.engine, self.request.clone(), |_| {
-            tokens.push(Instant::now());
+            tokens.push(ticks());
             Ok(())
         })?;
-        let seconds = begin.elapsed().as_secs_f64();
+        let end = ticks();
         anyhow::ensure!(!interrupt::asked(), "interrupted; nothing was written");
-        let trace = trace_of(&carnot_probe::drain(), &self.cost);
-        let gap = |pair: &[Instant]| (pair[1] - pair[0]).as_secs_f64();
+        let recording = carnot_probe::drain();
+        let trace = trace_of(&recording, &self.cost);
+        let scale = recording.scale;
+        let between = |from, to| (scale.ns(to) - scale.ns(from)) as f64 / 1e9;
+        let gap = |pair: &[u64]| between(pair[0], pair[1]);
         // The last piece is what the end adds to the last token: no token of its own.
         tokens.pop();
         Ok(Repetition {
-            seconds,
+            seconds: between(begin, end),
             gaps: tokens.windows(2).map(gap).collect(),
             analysis: analyze(&trace, &self.machine, &self.run),
         })
