@@ -15,6 +15,7 @@ use crate::{
     operations::{By, OperationGroup, group},
     phases::{Latency, Phase, latency, phases},
     span_tree::SpanTree,
+    tensors::{TensorAnalysis, TensorRun, tensors},
     warnings::warnings,
 };
 
@@ -31,6 +32,9 @@ pub struct RunInfo {
     pub wall: WallScope,
     /// Files that were written beside the report.
     pub files: Vec<String>,
+    /// Of a tensor model, what went in and what its nodes are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tensors: Option<TensorRun>,
     /// What was amiss before anything ran; the analysis begins its own list with them.
     #[serde(skip)]
     pub warnings: Vec<String>,
@@ -86,6 +90,9 @@ pub struct Analysis {
     pub call_tree: CallTree,
     /// Memory by owner.
     pub memory: MemoryTimeline,
+    /// Of a tensor model, its nodes by operator, by module, and one by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tensors: Option<TensorAnalysis>,
     /// What measuring cost.
     #[serde(skip)]
     pub probe: ProbeSummary,
@@ -131,6 +138,10 @@ pub fn analyze(trace: &Trace, machine: &MachineProfile, run: &RunInfo) -> Analys
         bottlenecks: bottlenecks(&total, &operations_by_phase, &phases),
         call_tree: CallTree::new(trace, &tree),
         memory: memory(trace),
+        tensors: run
+            .tensors
+            .as_ref()
+            .map(|known| tensors(known, &operations, machine, run.threads)),
         probe: probe(trace),
         warnings: [
             run.warnings.clone(),

@@ -195,6 +195,9 @@ fn engine_advice(name: &str) -> String {
         }
         "detokenise" | "detokenize" => "turn tokens into text beside the next step, not before it",
         "tokenise" | "tokenize" => "tokenise the next request while this one computes",
+        "runtime" => {
+            "between nodes: the runtime's own work for each; fewer and larger nodes, by fusion or a larger batch"
+        }
         "schedule" => "plan the next step while this one computes",
         "other" => "no engine span names this time: record more of it, then look again",
         _ => "one thread works, the others wait: move it beside the next step",

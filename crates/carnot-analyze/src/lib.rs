@@ -32,6 +32,7 @@ mod recording;
 mod span_tree;
 mod statistics;
 mod summary;
+mod tensors;
 mod warnings;
 
 pub use accounting::{Accounting, Loss, LossKind};
@@ -47,6 +48,7 @@ pub use operations::{OperationGroup, family};
 pub use phases::{Latency, Phase};
 pub use span_tree::SpanTree;
 pub use statistics::{Distribution, percentile};
+pub use tensors::{NodeGroup, NodeInfo, NodeRow, NodeSums, NodeWork, TensorAnalysis, TensorRun};
 
 #[doc(no_inline)]
 pub use carnot_record::{MachineProfile, Trace};

@@ -11,6 +11,7 @@ use crate::{
     bottlenecks::Bottleneck,
     operations::OperationGroup,
     phases::{Latency, Phase},
+    tensors,
 };
 
 impl Analysis {
@@ -30,6 +31,10 @@ impl Analysis {
             probe: self.probe,
             warnings: self.warnings.clone(),
             files: self.run.files.clone(),
+            tensors: match (&self.run.tensors, &self.tensors) {
+                (Some(run), Some(found)) => Some(tensors::summary(run, found)),
+                _ => None,
+            },
             ..ProfileSummary::default()
         }
     }

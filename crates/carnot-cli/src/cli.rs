@@ -9,12 +9,14 @@ mod metrics;
 mod monitor;
 mod pipeline;
 mod stress;
+mod tensors;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use carnot_formats::BlockType;
 use carnot_kernels::{InstructionSet, KvType};
+use carnot_samplers::cores;
 use carnot_server::Collector;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
@@ -38,6 +40,7 @@ pub use pipeline::{
     TemplateArgument, VersusArguments, ViewArguments,
 };
 pub use stress::StressArguments;
+pub use tensors::TensorArguments;
 
 /// Run, serve and profile model inference, and see beside every figure the limit of the machine and where the rest went.
 #[derive(Debug, Parser)]
@@ -106,10 +109,17 @@ pub struct ComputeArguments {
     pub instruction_set: Option<InstructionSet>,
 }
 
+impl ComputeArguments {
+    /// The threads that are asked for, or the cores that this process may use.
+    pub fn threads(&self) -> usize {
+        self.threads.map_or_else(cores::usable, usize::from)
+    }
+}
+
 /// The model, and what it runs on.
 #[derive(Debug, Args)]
 pub struct ModelArguments {
-    /// GGUF file, safetensors file, or directory with config.json; the embedded model if none is given
+    /// GGUF file, safetensors file, directory with config.json, or for `profile` and `bench inference` ONNX file; the embedded model if none is given
     pub model: Option<PathBuf>,
 
     /// Most tokens of prompt and continuation together, at most the model's own limit
@@ -355,6 +365,7 @@ pub struct RunArguments {
 #[command(after_help = "Examples:
   carnot profile
   carnot profile model.gguf --prompt-tokens 512 --tokens 128 --repeat 3
+  carnot profile model.onnx --inputs image:8x3x224x224 --iterations 50
   carnot profile model.gguf --format json | jq '.losses[] | select(.share > 0.1)'
   carnot profile --emit html,perfetto,pprof && go tool pprof -top carnot-out/profile.pb.gz")]
 #[command(args_conflicts_with_subcommands = true)]
@@ -369,15 +380,17 @@ pub struct ProfileArguments {
     /// Length of the built-in prompt
     #[arg(long, conflicts_with = "prompt", value_name = "N", value_parser = positive)]
     pub prompt_tokens: Option<usize>,
-    /// Tokens to generate; end-of-text tokens are ignored
-    #[arg(short = 'n', long, default_value_t = 256, value_parser = positive)]
-    pub tokens: usize,
-    /// Runs that are recorded
-    #[arg(long, default_value_t = 1, value_parser = positive)]
-    pub repeat: usize,
-    /// Runs before, not recorded
-    #[arg(long, default_value_t = 1)]
-    pub warmup: usize,
+    /// Tokens to generate [default: 256]; end-of-text tokens are ignored
+    #[arg(short = 'n', long, value_parser = positive)]
+    pub tokens: Option<usize>,
+    /// Runs that are recorded [default: 1; of ONNX models 20]
+    #[arg(long, visible_alias = "iterations", value_name = "N", value_parser = positive)]
+    pub repeat: Option<usize>,
+    /// Runs before, not recorded [default: 1; of ONNX models 3]
+    #[arg(long, value_name = "N")]
+    pub warmup: Option<usize>,
+    #[command(flatten)]
+    pub tensors: TensorArguments,
     /// Directory for the files
     #[arg(short, long, default_value = "carnot-out", env = "CARNOT_OUTPUT")]
     pub output: PathBuf,
@@ -473,24 +486,32 @@ pub enum ArchitectureArgument {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
-  carnot synth --preset 1b --type Q4_0 -o 1b-q4_0.gguf && carnot profile 1b-q4_0.gguf")]
+#[command(after_help = "Examples:
+  carnot synth --preset 1b --type Q4_0 -o 1b-q4_0.gguf && carnot profile 1b-q4_0.gguf
+  carnot synth --preset mobilenet-v2 -o mobilenet-v2.onnx && carnot profile mobilenet-v2.onnx")]
 pub struct SynthArguments {
-    /// Architecture
-    #[arg(long, value_enum, default_value = "llama")]
-    pub arch: ArchitectureArgument,
-    /// Shape: 150m, 0.5b, 1b, 3b, 8b
+    /// Architecture of a model of text [default: llama]
+    #[arg(long, value_enum)]
+    pub arch: Option<ArchitectureArgument>,
+    /// Shape: of text 150m, 0.5b, 1b, 3b, 8b, which become GGUF; of images mobilenet-v2, resnet-50, which become ONNX
     #[arg(long, value_parser = preset)]
-    pub preset: carnot_formats::synth::Preset,
-    /// Type of the matrices, such as `Q4_0`, `Q4_K`, `Q8_0`, F16
+    pub preset: Preset,
+    /// Type of the matrices of a model of text, such as `Q4_0`, `Q4_K`, `Q8_0`, F16
     #[arg(long = "type", value_name = "TYPE", value_parser = block_type)]
-    pub dtype: BlockType,
+    pub dtype: Option<BlockType>,
     /// Seed of the weights
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// File to write
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
+}
+
+/// A shape that `synth` writes.
+#[derive(Clone, Copy, Debug)]
+pub enum Preset {
+    Text(carnot_formats::synth::Preset),
+    Images(carnot_onnx::Network),
 }
 
 /// A form to write, or `none`.
@@ -592,9 +613,11 @@ fn block_type(text: &str) -> Result<BlockType, String> {
     BlockType::from_name(text).ok_or_else(|| format!("expected one of {}", names()))
 }
 
-fn preset(text: &str) -> Result<carnot_formats::synth::Preset, String> {
-    carnot_formats::synth::Preset::from_name(text)
-        .ok_or_else(|| "expected one of 150m, 0.5b, 1b, 3b, 8b".to_owned())
+fn preset(text: &str) -> Result<Preset, String> {
+    let of_text = carnot_formats::synth::Preset::from_name(text).map(Preset::Text);
+    let preset = of_text.or_else(|| carnot_onnx::Network::parse(text).map(Preset::Images));
+    preset
+        .ok_or_else(|| "expected one of 150m, 0.5b, 1b, 3b, 8b, mobilenet-v2, resnet-50".to_owned())
 }
 
 #[cfg(test)]

@@ -14,8 +14,10 @@ mod oversubscription;
 mod printer;
 mod record_file;
 mod stacks;
+mod tensors;
 mod terminal;
 mod workload;
+mod wrong_usage;
 
 use std::process::ExitCode;
 
@@ -24,6 +26,7 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 use crate::printer::Printer;
+use crate::wrong_usage::WrongUsage;
 
 /// Costs a branch until a benchmark asks who allocates.
 #[global_allocator]
@@ -70,8 +73,13 @@ fn done((): ()) -> ExitCode {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    match error.downcast_ref() {
-        Some(EngineError::InvalidParameter { .. }) => WRONG_USAGE,
-        _ => FAILED,
+    let is_wrong_parameter = matches!(
+        error.downcast_ref(),
+        Some(EngineError::InvalidParameter { .. })
+    );
+    if is_wrong_parameter || error.downcast_ref::<WrongUsage>().is_some() {
+        WRONG_USAGE
+    } else {
+        FAILED
     }
 }

@@ -7,6 +7,7 @@
 //! | conversations to text | [`ChatTemplate`] |
 //! | any model to one GGUF file | [`convert`] |
 //! | models of random weights, to measure speed with | [`synth`] |
+//! | arrays that NumPy kept | [`npz`] |
 //! | the file formats themselves, reader beside writer | [`gguf`], [`safetensors`] |
 //!
 //! Tensors go by their GGUF names (`blk.0.attn_q.weight`) whatever their source. Opening a model checks that every tensor of the
@@ -54,6 +55,7 @@ pub mod convert;
 pub mod synth;
 
 pub mod gguf;
+pub mod npz;
 pub mod safetensors;
 mod storage;
 

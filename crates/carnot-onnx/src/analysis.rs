@@ -19,7 +19,7 @@ use std::hash::BuildHasher;
 use carnot_engine::Tensor;
 
 use crate::OnnxError;
-use crate::model::{Dimension, Graph, Model, ValueInfo};
+use crate::model::{DataType, Dimension, Graph, Model, ValueInfo};
 
 pub use cost::Work;
 pub use fact::Fact;
@@ -97,6 +97,23 @@ pub fn analyze<S: BuildHasher>(
     model: &Model,
     given: &HashMap<String, InputGiven, S>,
 ) -> Result<Analysis, OnnxError> {
+    analyze_seen(model, given, &HashMap::new())
+}
+
+/// The same where a run told the types and shapes of values, by name: they stand in where shapes follow from nothing else. What the
+/// nodes behind them have to do is known then; what a node of an unknown operator has to do is not.
+///
+/// # Errors
+/// As [`analyze`].
+pub fn analyze_seen<S: BuildHasher>(
+    model: &Model,
+    given: &HashMap<String, InputGiven, S>,
+    seen: &HashMap<String, (DataType, Vec<usize>)>,
+) -> Result<Analysis, OnnxError> {
+    let fact = |(name, (data_type, shape)): (&String, &(DataType, Vec<usize>))| {
+        (name.clone(), Fact::new(*data_type, Some(shape.clone())))
+    };
+    let seen: HashMap<String, Fact> = seen.iter().map(fact).collect();
     let mut analysis = Analysis::default();
     let known: Vec<&ValueInfo> = model.graph.required_inputs().collect();
     if let Some(name) = given
@@ -127,7 +144,7 @@ pub fn analyze<S: BuildHasher>(
         facts.insert(input.name.clone(), fact);
     }
     analysis.parameters = parameters(&model.graph);
-    infer::Inference::new(model, &mut analysis).graph(&model.graph, &mut facts)?;
+    infer::Inference::new(model, &seen, &mut analysis).graph(&model.graph, &mut facts)?;
     for (name, fact) in facts {
         if let Some(shape) = fact.shape {
             analysis.shapes.insert(name, shape);

@@ -3,6 +3,7 @@
 //! ```text
 //! wire, model   bytes ⇄ graph, nodes, weights; within bounds, whatever the bytes are
 //! builder       models made in Rust, node by node
+//! networks      some of real shape, made so
 //! weights       files beside a model, which must not lead out of its folder; the hash of all that it is
 //! analysis      shapes and work of every node, without running it
 //! runtime       ONNX Runtime, loaded when it is asked for, or the embedded engine, which is always there
@@ -28,19 +29,21 @@ mod analysis;
 mod builder;
 mod error;
 mod model;
+mod networks;
 mod runtime;
 mod weights;
 mod wire;
 
-pub use analysis::{Analysis, InputGiven, NodeAnalysis, Work, analyze};
+pub use analysis::{Analysis, InputGiven, NodeAnalysis, Work, analyze, analyze_seen};
 pub use builder::{GraphBuilder, NodeBuilder};
 pub use error::OnnxError;
 pub use model::{
     Attribute, AttributeValue, DataType, Dimension, ExternalData, Function, Graph, Model, Node,
     TensorData, TensorProto, ValueInfo, ValueType,
 };
+pub use networks::{Network, Weights};
 pub use runtime::{
     Choice, EmbeddedEngine, Engine, EngineKind, LibrarySearch, LoadedLibrary, NodeRun,
-    OnnxRuntimeEngine, Options, missing_operators, parse_profile,
+    OnnxRuntimeEngine, Options, RuntimeProfile, SeenValue, missing_operators,
 };
 pub use weights::{ExternalFiles, LoadedModel, content_hash};

@@ -10,4 +10,4 @@ pub use embedded::{EmbeddedEngine, missing_operators};
 pub use engine::{Choice, Engine, EngineKind, Options};
 pub use library::{LibrarySearch, LoadedLibrary};
 pub use onnx_runtime::OnnxRuntimeEngine;
-pub use profile::{NodeRun, parse_profile};
+pub use profile::{NodeRun, RuntimeProfile, SeenValue};

@@ -23,6 +23,7 @@ mod session;
 mod sites;
 mod span;
 mod span_columns;
+mod tensors;
 mod trace;
 pub mod trace_file;
 mod utc;
@@ -41,6 +42,10 @@ pub use record::Record;
 pub use session::{Note, Outcome, PipelineModel, Rank, Session};
 pub use sites::{AllocationSite, FunctionShare};
 pub use span::{Arithmetic, Site, Span, SpanKind};
+pub use tensors::{
+    NodeGroupSummary, NodeSummary, RunTimesSummary, TensorInputSummary, TensorSummary,
+    UncountedSummary,
+};
 pub use trace::{
     CacheEvent, CacheOutcome, CounterSample, Flow, FrameEvent, Instant, MemoryEvent, ProbeCost,
     Thread, Trace, TracedRun,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Record;
+use crate::{Record, TensorSummary};
 
 /// What was learnt from one profiled run. `floor_ns` and the losses sum to `wall_ns` exactly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,9 @@ pub struct ProfileSummary {
     pub warnings: Vec<String>,
     /// The files that were written beside this.
     pub files: Vec<String>,
+    /// Of a tensor model, what ran it on what, and its nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tensors: Option<TensorSummary>,
 }
 
 /// A model.
@@ -185,6 +188,7 @@ impl Default for ProfileSummary {
             probe: ProbeSummary::default(),
             warnings: Vec::new(),
             files: Vec::new(),
+            tensors: None,
         }
     }
 }

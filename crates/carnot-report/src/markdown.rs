@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use carnot_analyze::{Analysis, Loss, OperationGroup, Phase};
+use carnot_analyze::{
+    Analysis, Loss, NodeGroup, NodeRow, NodeSums, OperationGroup, Phase, TensorAnalysis,
+};
 
 use crate::units;
 
@@ -34,9 +36,19 @@ pub fn render(analysis: &Analysis) -> String {
         floor(analysis).chain(total.losses.iter().map(loss)),
     );
     let top = analysis.operations_by_phase.iter().take(TOP_OPERATIONS);
-    table(&mut text, "Operations", OPERATIONS, top.map(operation));
+    match &analysis.tensors {
+        None => table(&mut text, "Operations", OPERATIONS, top.map(operation)),
+        Some(found) => tensors(&mut text, found),
+    }
     lists(&mut text, analysis);
     text
+}
+
+fn tensors(text: &mut String, found: &TensorAnalysis) {
+    let nodes = found.nodes.iter().take(TOP_OPERATIONS);
+    table(text, "Operators", GROUPS, found.operators.iter().map(group));
+    table(text, "Modules", GROUPS, found.modules.iter().map(group));
+    table(text, "Slowest nodes", NODES, nodes.map(node));
 }
 
 const PHASES: [&str; 6] = [
@@ -56,6 +68,26 @@ const OPERATIONS: [&str; 9] = [
     "share:",
     "bytes:",
     "arithmetic:",
+    "of limit:",
+    "bound",
+];
+
+const GROUPS: [&str; 7] = [
+    "name",
+    "nodes:",
+    "time:",
+    "share:",
+    "floor:",
+    "of limit:",
+    "bound",
+];
+const NODES: [&str; 8] = [
+    "node",
+    "operator",
+    "shapes",
+    "time:",
+    "share:",
+    "floor:",
     "of limit:",
     "bound",
 ];
@@ -138,6 +170,55 @@ fn operation(operation: &OperationGroup) -> [String; 9] {
         units::operations_per_s(operation.flops_per_s()),
         units::whole_percent(operation.efficiency),
         operation.bound.name().to_owned(),
+    ]
+}
+
+fn group(group: &NodeGroup) -> [String; 7] {
+    let [time, share, floor, limit, bound] = sums(&group.sums);
+    [
+        escaped(&group.name),
+        units::count(group.nodes),
+        time,
+        share,
+        floor,
+        limit,
+        bound,
+    ]
+}
+
+fn node(node: &NodeRow) -> [String; 8] {
+    let [time, share, floor, limit, bound] = sums(&node.sums);
+    [
+        escaped(&node.name),
+        escaped(&node.operator),
+        escaped(&format!("{} → {}", node.inputs, node.outputs)),
+        time,
+        share,
+        if node.is_counted {
+            floor
+        } else {
+            "unknown".to_owned()
+        },
+        limit,
+        bound,
+    ]
+}
+
+/// Time, share, floor, its part of the time, bound; a dash where nothing was timed.
+fn sums(sums: &NodeSums) -> [String; 5] {
+    let timed = |text: String| {
+        if sums.count == 0 {
+            "–".to_owned()
+        } else {
+            text
+        }
+    };
+    [
+        timed(units::duration(sums.total_ns as f64)),
+        timed(units::percent(sums.share)),
+        units::duration(sums.floor_ns as f64),
+        timed(units::whole_percent(sums.efficiency())),
+        sums.bound().name().to_owned(),
     ]
 }
 

@@ -4,6 +4,7 @@ mod header;
 mod losses;
 mod operations;
 mod style;
+mod tensors;
 mod verdict;
 
 use carnot_analyze::Analysis;
@@ -15,16 +16,23 @@ pub const WIDTH: usize = 100;
 
 /// The report.
 pub fn render(analysis: &Analysis, colour: Colour) -> String {
-    let sections = [
+    let mut sections = vec![
         header::header(analysis, colour),
+        tensors::about(analysis),
         header::phases(analysis, colour),
         losses::losses(analysis, colour),
-        operations::operations(analysis, colour),
-        operations::layers(analysis, colour),
+    ];
+    if analysis.tensors.is_some() {
+        sections.extend(tensors::sections(analysis, colour));
+    } else {
+        sections.push(operations::operations(analysis, colour));
+        sections.push(operations::layers(analysis, colour));
+    }
+    sections.extend([
         verdict::bottlenecks(analysis, colour),
         verdict::warnings(analysis, colour),
         verdict::files(analysis),
-    ];
+    ]);
     let mut text = String::new();
     for lines in sections.into_iter().filter(|lines| !lines.is_empty()) {
         if !text.is_empty() {

@@ -9,7 +9,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::memory_profile::MemoryProfileArguments;
 use super::stress::StressArguments;
 use super::{
-    Format, ModelArguments, not_negative, percent, positive, rate, seconds, seconds_or_none,
+    Format, ModelArguments, TensorArguments, not_negative, percent, positive, rate, seconds,
+    seconds_or_none,
 };
 
 /// What `carnot bench` takes.
@@ -83,6 +84,7 @@ pub struct StackArguments {
 Examples:
   carnot bench inference
   carnot bench inference model.gguf --prompt-tokens 512 --tokens 128 --iterations 20 --output benchmark_results
+  carnot bench inference model.onnx --inputs image:8x3x224x224 --iterations 50
   carnot compare --a './old bench inference --format json' --b './new bench inference --format json'")]
 pub struct InferenceArguments {
     #[command(flatten)]
@@ -93,6 +95,8 @@ pub struct InferenceArguments {
     /// Requests before that do not count [default: until the times of three in a row are within 10 %, 10 at most]
     #[arg(long, value_name = "N")]
     pub warmup: Option<usize>,
+    #[command(flatten)]
+    pub tensors: TensorArguments,
     #[command(flatten)]
     pub stacks: StackArguments,
     #[command(flatten)]

@@ -17,6 +17,7 @@ mod running;
 mod serving;
 mod soak;
 mod stressing;
+mod tensors;
 mod watching;
 
 use std::fs::{self, File};

@@ -18,6 +18,10 @@ pub struct Work {
     pub bytes_written: u64,
     /// Numbers of the inputs that are constant.
     pub parameters: u64,
+    /// Bytes of them, a part of those that are read.
+    pub parameter_bytes: u64,
+    /// Whether its products are of 8-bit integers.
+    pub is_integer: bool,
 }
 
 impl Work {
@@ -41,6 +45,9 @@ pub fn work(call: &Call<'_>, outputs: &[Fact]) -> Option<Work> {
         let input = (*input)?;
         if !is_shape_only(call, index) {
             work.bytes_read = work.bytes_read.checked_add(input.bytes()?)?;
+            if input.is_constant {
+                work.parameter_bytes = work.parameter_bytes.checked_add(input.bytes()?)?;
+            }
         }
         if input.is_constant {
             work.parameters = work.parameters.checked_add(input.elements()?)?;
@@ -55,13 +62,28 @@ pub fn work(call: &Call<'_>, outputs: &[Fact]) -> Option<Work> {
         // Nothing moves: the values stay where they are, or are computed when the model is opened.
         work.bytes_read = 0;
         work.bytes_written = 0;
+        work.parameter_bytes = 0;
         return Some(work);
     }
     work.multiply_adds = multiply_adds(call, outputs)?;
+    work.is_integer = is_integer(&call.node.operator);
     if work.multiply_adds == 0 {
         work.other_operations = other_operations(call, outputs)?;
     }
     Some(work)
+}
+
+/// Operators that multiply 8-bit integers, or may.
+fn is_integer(operator: &str) -> bool {
+    operator.starts_with("QLinear")
+        || matches!(
+            operator,
+            "ConvInteger"
+                | "MatMulInteger"
+                | "MatMulIntegerToFloat"
+                | "DynamicQuantizeMatMul"
+                | "MatMulNBits"
+        )
 }
 
 /// Operators of which runtimes make another name for the same values.
@@ -104,10 +126,13 @@ fn multiply_adds(call: &Call<'_>, outputs: &[Fact]) -> Option<u64> {
                 .checked_mul(channels)?
                 .checked_mul(kernel);
         }
-        "MatMul" | "MatMulInteger" | "QLinearMatMul" | "MatMulNBits" => {
-            *call.shape(0)?.last()? as u64
-        }
-        "Gemm" => {
+        "MatMul"
+        | "MatMulInteger"
+        | "QLinearMatMul"
+        | "MatMulNBits"
+        | "MatMulIntegerToFloat"
+        | "DynamicQuantizeMatMul" => *call.shape(0)?.last()? as u64,
+        "Gemm" | "FusedGemm" => {
             let axis = usize::from(call.int("transA", 0) == 0);
             *call.shape(0)?.get(axis)? as u64
         }
@@ -163,7 +188,7 @@ fn other_operations(call: &Call<'_>, outputs: &[Fact]) -> Option<u64> {
         | "GatherElements" | "GatherND" | "Scatter" | "ScatterElements" | "ScatterND"
         | "TensorScatter" | "Tile" | "Expand" | "Pad" | "ConstantOfShape" | "OneHot"
         | "EyeLike" | "ReverseSequence" | "Trilu" | "DepthToSpace" | "SpaceToDepth"
-        | "CenterCropPad" | "Compress" | "Where" => 0,
+        | "CenterCropPad" | "Compress" | "Where" | "ReorderInput" | "ReorderOutput" => 0,
         "MaxPool" | "AveragePool" | "LpPool" => {
             output.checked_mul(product(&kernel(call, usize::MAX)?)?)?
         }
@@ -177,6 +202,8 @@ fn other_operations(call: &Call<'_>, outputs: &[Fact]) -> Option<u64> {
         | "GroupNormalization"
         | "RMSNormalization"
         | "SimplifiedLayerNormalization"
+        | "SkipLayerNormalization"
+        | "SkipSimplifiedLayerNormalization"
         | "MeanVarianceNormalization"
         | "LpNormalization" => output.checked_mul(6)?,
         name if name.starts_with("Reduce")

@@ -121,15 +121,21 @@ pub fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
 pub struct Inference<'a, 'b> {
     functions: &'a [Function],
     analysis: &'b mut Analysis,
+    seen: &'a HashMap<String, Fact>,
     opset: i64,
     depth: usize,
 }
 
 impl<'a, 'b> Inference<'a, 'b> {
-    /// A walk that writes down what it finds.
-    pub fn new(model: &'a Model, analysis: &'b mut Analysis) -> Self {
+    /// A walk that writes down what it finds; `seen` are values of which a run told more than the model says.
+    pub fn new(
+        model: &'a Model,
+        seen: &'a HashMap<String, Fact>,
+        analysis: &'b mut Analysis,
+    ) -> Self {
         Self {
             functions: &model.functions,
+            seen,
             analysis,
             opset: model.opset(),
             depth: 0,
@@ -207,7 +213,14 @@ impl<'a, 'b> Inference<'a, 'b> {
                 .entry(node.qualified_operator());
             *count.or_default() += 1;
         }
-        let found = found.unwrap_or_default();
+        let mut found = found.unwrap_or_default();
+        for (index, name) in node.outputs.iter().enumerate() {
+            let is_known = found.get(index).is_some_and(|fact| fact.shape.is_some());
+            if !is_known && let Some(fact) = self.seen.get(name) {
+                found.resize(found.len().max(index + 1), Fact::default());
+                found[index] = fact.clone();
+            }
+        }
         let shape = |index: usize| found.get(index).and_then(|fact| fact.shape.clone());
         self.analysis.nodes.push(NodeAnalysis {
             name,
@@ -364,7 +377,7 @@ fn is_own(node: &Node) -> bool {
 
 /// ONNX's own operators, and those of ONNX Runtime that have the same shapes.
 fn is_known_domain(node: &Node) -> bool {
-    is_own(node) || node.domain == "com.microsoft"
+    is_own(node) || node.domain == "com.microsoft" || node.domain == "com.microsoft.nchwc"
 }
 
 /// A tensor of which all sizes are written down.
@@ -423,6 +436,7 @@ fn elementwise(call: &Call<'_>) -> Option<Vec<Fact>> {
         | "Erf"
         | "Exp"
         | "FastGelu"
+        | "BiasGelu"
         | "Floor"
         | "Gelu"
         | "HardSigmoid"

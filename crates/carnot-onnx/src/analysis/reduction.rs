@@ -8,12 +8,16 @@ use crate::model::DataType;
 pub fn outputs(call: &Call<'_>) -> Option<Vec<Fact>> {
     match call.node.operator.as_str() {
         "MatMul" => call.one(0, product(call.shape(0)?, call.shape(1)?)?),
+        "MatMulIntegerToFloat" | "DynamicQuantizeMatMul" => {
+            let shape = product(call.shape(0)?, call.shape(1)?)?;
+            Some(vec![Fact::new(DataType::FLOAT, Some(shape))])
+        }
         "MatMulInteger" => {
             let shape = product(call.shape(0)?, call.shape(1)?)?;
             Some(vec![Fact::new(DataType::INT32, Some(shape))])
         }
         "QLinearMatMul" => call.one(7, product(call.shape(0)?, call.shape(3)?)?),
-        "Gemm" => gemm(call),
+        "Gemm" | "FusedGemm" => gemm(call),
         "Einsum" => einsum(call),
         "Det" => {
             let shape = call.shape(0)?;
@@ -33,6 +37,8 @@ pub fn outputs(call: &Call<'_>) -> Option<Vec<Fact>> {
         | "LpNormalization"
         | "RotaryEmbedding"
         | "SimplifiedLayerNormalization"
+        | "SkipLayerNormalization"
+        | "SkipSimplifiedLayerNormalization"
         | "RMSNormalization" => call.one(0, call.shape(0)?.to_vec()),
         "LayerNormalization" => layer_normalization(call),
         "BatchNormalization" => batch_normalization(call),

@@ -26,6 +26,8 @@ pub fn outputs(call: &Call<'_>) -> Option<Vec<Fact>> {
             let sizes = shape.iter().enumerate();
             call.one(0, sizes.map(|(axis, one)| size(axis, *one)).collect())
         }
+        "ReorderInput" => call.one(0, reordered(call, [0, 3, 1, 2])?),
+        "ReorderOutput" => call.one(0, ordered(call)?),
         "Resize" => call.one(0, resize(call)?),
         "Upsample" => call.one(0, scaled(call.shape(0)?, &scales(call, 1)?)?),
         "GridSample" => {
@@ -41,6 +43,26 @@ pub fn outputs(call: &Call<'_>) -> Option<Vec<Fact>> {
         }
         _ => None,
     }
+}
+
+/// Into ONNX Runtime's own order of channels in blocks; that these are filled up is left out.
+fn reordered(call: &Call<'_>, from_channels_last: [usize; 4]) -> Option<Vec<usize>> {
+    let shape = call.shape(0)?;
+    if call.int("channels_last", 0) == 0 {
+        return Some(shape.to_vec());
+    }
+    let sizes = from_channels_last.map(|axis| shape.get(axis).copied());
+    sizes.into_iter().collect()
+}
+
+/// And back: it says how many channels are no filling.
+fn ordered(call: &Call<'_>) -> Option<Vec<usize>> {
+    let mut shape = call.shape(0)?.to_vec();
+    *shape.get_mut(1)? = usize::try_from(call.node.int("channels")?).ok()?;
+    if call.int("channels_last", 0) != 0 {
+        shape.get_mut(1..)?.rotate_left(1);
+    }
+    Some(shape)
 }
 
 /// The window of a convolution or pool, each a number for each axis of the image.

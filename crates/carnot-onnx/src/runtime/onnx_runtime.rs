@@ -17,12 +17,17 @@ use ort::value::{DynValue, PrimitiveTensorElementType, TensorElementType, Tensor
 use std::path::Path;
 
 use super::library::{LibrarySearch, LoadedLibrary};
-use super::{NodeRun, Options, parse_profile};
+use super::{Options, RuntimeProfile};
 use crate::OnnxError;
+use crate::model::Model;
 use crate::weights::LoadedModel;
 
 /// The name under which it tells its failures.
 const RUNTIME: &str = "ONNX Runtime";
+/// The file in the profile's folder of the model as the runtime runs it.
+const EXECUTED: &str = "executed.onnx";
+/// Larger ones it cannot write, for they are one message of Protocol Buffers.
+const MOST_EXECUTED_BYTES: usize = 1 << 30;
 
 /// A model in a session of ONNX Runtime.
 #[derive(Debug)]
@@ -97,12 +102,27 @@ impl OnnxRuntimeEngine {
         Ok(known.map(|(name, ..)| name.to_owned()).collect())
     }
 
+    /// The model as the runtime runs it, after it fused and folded what it could: by its nodes' names the profile tells. None where no
+    /// profile was asked for, or the model is too large to be written.
+    ///
+    /// # Errors
+    /// [`OnnxError::Read`] and [`OnnxError::Malformed`] where the runtime's file of it is not what it should be.
+    pub fn executed_model(&self) -> Result<Option<Model>, OnnxError> {
+        let folder = self.parts.options.profile_folder.as_deref();
+        let Some(path) = folder.filter(|_| self.parts.writes_model()) else {
+            return Ok(None);
+        };
+        let path = path.join(EXECUTED);
+        let bytes = fs::read(&path).map_err(|source| OnnxError::Read { path, source })?;
+        Model::parse(bytes).map(Some)
+    }
+
     /// What the runtime's profiler recorded of every node since the session was made; the session records nothing after that. The
     /// runtime's file of it is left in the folder.
     ///
     /// # Errors
     /// [`OnnxError::Runtime`] where [`Options::profile_folder`] was not set, or the profile cannot be read.
-    pub fn take_profile(&mut self) -> Result<Vec<NodeRun>, OnnxError> {
+    pub fn take_profile(&mut self) -> Result<RuntimeProfile, OnnxError> {
         if !std::mem::take(&mut self.is_profiled) {
             let message = "no profile was asked for, or it was taken already".to_owned();
             return Err(OnnxError::Runtime {
@@ -116,7 +136,7 @@ impl OnnxRuntimeEngine {
             path: path.into(),
             source,
         })?;
-        parse_profile(&json)
+        RuntimeProfile::parse(&json)
     }
 
     /// Binds an input: it is copied once and stays for every [`OnnxRuntimeEngine::run_bound`] that follows, until it is bound again.
@@ -210,6 +230,11 @@ fn run_bound(engine: &mut OnnxRuntimeEngine) -> Result<Vec<DynValue>, OnnxError>
 }
 
 impl Parts {
+    fn writes_model(&self) -> bool {
+        let beside: usize = self.loaded.files.iter().map(|(_, bytes)| bytes.len()).sum();
+        self.loaded.bytes.len().saturating_add(beside) <= MOST_EXECUTED_BYTES
+    }
+
     fn builder(
         &self,
         providers: Vec<ExecutionProviderDispatch>,
@@ -229,6 +254,9 @@ impl Parts {
         }
         if let Some(folder) = profile {
             builder = builder.with_profiling(folder.join("profile"))?;
+            if self.writes_model() {
+                builder = builder.with_optimized_model_path(folder.join(EXECUTED))?;
+            }
         }
         Ok(builder)
     }

@@ -272,8 +272,14 @@ fn the_runtimes_profile_names_every_node() {
     for _ in 0..3 {
         engine.run(&[x(4)], None).expect("it runs");
     }
-    let nodes = engine.take_profile().expect("it was asked for");
-    let names: Vec<_> = nodes
+    let executed = engine.executed_model().expect("it can be read");
+    let executed = executed.expect("it was written");
+    assert_eq!(executed.operators(), mlp().operators());
+    let profile = engine.take_profile().expect("it was asked for");
+    assert_eq!(profile.runs.len(), 3);
+    assert_eq!(profile.nodes[0].outputs[0].shape, [4, 2]);
+    let names: Vec<_> = profile
+        .nodes
         .iter()
         .map(|node| (node.name.as_str(), node.operator.as_str()))
         .collect();

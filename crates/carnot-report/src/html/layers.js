@@ -1,6 +1,10 @@
 // A column for each layer: floor, kernel, wait.
 function drawLayers(analysis) {
-  const { layers } = analysis;
+  // Of a tensor model, modules stand for layers: they do not wait, and have names.
+  const modules = analysis.tensors?.modules.filter((one) => one.count).map((one) => (
+    { ...one, layer: one.name || "(no module)", busy_ns: one.total_ns, efficiency: ratio(one.floor_ns, one.total_ns), largest_loss: "" }));
+  const layers = modules ?? analysis.layers;
+  const name = (layer) => (modules ? layer : `layer ${layer}`);
   if (layers.length === 0) {
     byId("layers").replaceChildren(element("p", { class: "empty" }, "No operation belongs to a layer."));
     return;
@@ -21,13 +25,13 @@ function drawLayers(analysis) {
     for (const [name, from, to] of parts) {
       if (to <= from) continue;
       const rect = shape("rect", { x, y: y(to), width: wide, height: Math.max(0.5, y(from) - y(to)), fill: colour(name) });
-      hint.on(rect, `layer ${layer.layer}`, [
+      hint.on(rect, name(layer.layer), [
         ["time", duration(layer.total_ns)], ["floor", duration(layer.floor_ns)], ["kernel", duration(layer.busy_ns - layer.floor_ns)],
         ["wait", duration(layer.total_ns - layer.busy_ns)], ["of the limit", wholePercent(layer.efficiency)], ["largest loss", layer.largest_loss],
       ]);
       svg.append(rect);
     }
-    if (index % labelled === 0) svg.append(shape("text", { x: x + wide / 2, y: height - 6, "text-anchor": "middle" }, layer.layer));
+    if (!modules && index % labelled === 0) svg.append(shape("text", { x: x + wide / 2, y: height - 6, "text-anchor": "middle" }, layer.layer));
   });
   svg.append(shape("line", { class: "axis", x1: left, x2: width, y1: height - bottom, y2: height - bottom }));
   byId("layers").replaceChildren(svg, legend(["floor", "kernel", "wait"].map((name) => [name, colour(name)])));

@@ -8,6 +8,8 @@ function drawHeader(analysis) {
     model.architecture, model.parameters && `${amount(model.parameters)} parameters`, model.file_type,
     model.bytes && bytes(model.bytes), run.threads && `${run.threads} thread${run.threads === 1 ? "" : "s"}`,
     run.instructions, ceilings.cpu,
+    ...(run.tensors?.inputs ?? []).map((input) => `${input.name} ${input.data_type} ${input.shape.join("×")} ${input.values}`),
+    ...(run.tensors?.assumed ?? []),
   ];
   byId("facts").replaceChildren(...facts.filter(Boolean).flatMap((fact, index) => [index ? " · " : "", element("bdi", {}, fact)]));
   byId("warnings").hidden = analysis.warnings.length === 0;
@@ -50,6 +52,10 @@ function drawTiles(analysis) {
   if (first.count > 0) {
     const between = inter.count ? `then ${duration(inter.p50_ns)} a token · p95 ${duration(inter.p95_ns)} · p99 ${duration(inter.p99_ns)}` : "";
     tiles.push(tile("first token", duration(first.p50_ns), between, { field: "first_token_ns", raw: first.p50_ns }));
+  }
+  const runs = analysis.tensors?.runs;
+  if (runs?.count) {
+    tiles.push(tile("a run", duration(runs.p50_ns), `p90 ${duration(runs.p90_ns)} · p99 ${duration(runs.p99_ns)} of ${count(runs.count)}, not recorded`, { field: "run_p50_ns", raw: runs.p50_ns }));
   }
   tiles.push(...counted.filter((phase) => phase.tokens > 0).map(phaseTile));
   byId("tiles").replaceChildren(...tiles);

@@ -59,7 +59,35 @@ const operationColumns = (place) => [
   { title: "bound", text: true, value: (o) => o.bound, show: (o) => o.bound },
 ];
 
+// Of a tensor model: nodes one by one, by operator, by module. What was not timed has no time.
+const nodeColumns = (first) => [
+  ...first,
+  { title: "time", value: (o) => o.total_ns, show: (o) => (o.count ? duration(o.total_ns) : NONE) },
+  { title: "share", value: (o) => o.share, show: (o) => percent(o.share), bar: true },
+  { title: "floor", value: (o) => o.floor_ns, show: (o) => (o.is_counted === false ? "unknown" : duration(o.floor_ns)) },
+  { title: "of limit", value: (o) => ratio(o.floor_ns, o.total_ns), show: (o) => (o.count ? wholePercent(ratio(o.floor_ns, o.total_ns)) : NONE) },
+  { title: "arithmetic", value: (o) => o.flops, show: (o) => (o.count ? operationsPerSecond(ratio(o.flops, o.total_ns) * 1e9) : NONE) },
+  { title: "memory", value: (o) => o.bytes, show: (o) => (o.count ? bytesPerSecond(ratio(o.bytes, o.total_ns) * 1e9) : NONE) },
+];
+
+function drawNodes(tensors) {
+  const text = (title, value) => ({ title, text: true, value, show: (o) => value(o) || NONE });
+  const name = text("name", (o) => o.name), nodes = { title: "nodes", value: (o) => o.nodes, show: (o) => count(o.nodes) };
+  const each = [name, text("operator", (o) => o.operator), text("shapes", (o) => `${o.inputs} → ${o.outputs}`)];
+  const tables = [[each, tensors.nodes], [[name, nodes], tensors.operators], [[name, nodes], tensors.modules]];
+  const draw = (index) => {
+    const [first, rows] = tables[index];
+    drawTable("operations", nodeColumns(first), rows, first.length + (rows.some((row) => row.count) ? 0 : 2));
+  };
+  choice("operations-choice", ["nodes", "by operator", "by module"], draw);
+  draw(0);
+}
+
 function drawOperations(analysis) {
+  if (analysis.tensors) {
+    drawNodes(analysis.tensors);
+    return;
+  }
   const phase = { title: "phase", text: true, value: (o) => o.phase ?? "", show: (o) => o.phase ?? "" };
   const layer = { title: "layer", value: (o) => o.layer, show: (o) => (o.layer === null ? NONE : String(o.layer)) };
   const tables = [[analysis.operations_by_phase, phase], [analysis.operations_by_layer, layer]];

@@ -17,4 +17,6 @@ mod snapshots;
 #[cfg(test)]
 mod stack_profile;
 #[cfg(test)]
+mod tensors;
+#[cfg(test)]
 mod viewers;

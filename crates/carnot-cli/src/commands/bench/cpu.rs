@@ -46,7 +46,7 @@ pub fn execute(arguments: &CpuArguments, printer: &Printer) -> anyhow::Result<Ex
         model: Some(repetition.analysis.summary().model),
         machine: repetition.analysis.summary().machine,
         conditions: conditions(&arguments.workload, bench.request.prompt.len()),
-        losses: inference::losses(&accounted),
+        losses: inference::losses(accounted.iter().map(|one| &one.analysis)),
         warnings: bench.warnings.clone(),
         ..beginning.record()
     };

@@ -1,5 +1,7 @@
 //! `carnot bench inference`: one request again and again, each accounted for from the floor up.
 
+mod tensors;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -23,6 +25,7 @@ use crate::cli::{InferenceArguments, WorkloadArguments};
 use crate::generation::generate;
 use crate::model_source::{self, Loaded};
 use crate::printer::{Printer, Unit};
+use crate::tensors::{is_onnx, refuse_for_text};
 use crate::workload::Workload;
 use crate::{interrupt, machine, stacks};
 
@@ -41,9 +44,14 @@ pub fn execute(arguments: &InferenceArguments, printer: &Printer) -> anyhow::Res
         workload,
         iterations,
         warmup,
+        tensors,
         stacks,
         result,
     } = arguments;
+    if let Some(path) = workload.model.model.as_deref().filter(|path| is_onnx(path)) {
+        return tensors::execute(path, arguments, printer);
+    }
+    refuse_for_text(tensors)?;
     let effort = Effort::Requests(*iterations);
     let (record, mut bench) = measured(workload, effort, *warmup, printer)?;
     if let Some(folder) = result.output.as_deref().filter(|_| stacks.profile) {
@@ -86,7 +94,7 @@ fn measured(
     let mut record = BenchRecord {
         model: Some(model_source::summary(bench.engine.model())),
         conditions: conditions(workload, bench.request.prompt.len()),
-        losses: losses(&repetitions),
+        losses: losses(repetitions.iter().map(|one| &one.analysis)),
         summary: summary(&requests, load_s),
         warnings: bench.warnings.clone(),
         ..beginning.record()
@@ -109,10 +117,11 @@ pub fn unsteady() -> String {
 }
 
 /// What the losses of each repetition sum to is its wall time.
-pub fn losses(repetitions: &[Repetition]) -> Vec<LossSamples> {
+pub fn losses<'a>(repetitions: impl ExactSizeIterator<Item = &'a Analysis>) -> Vec<LossSamples> {
     let mut all: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for (index, one) in repetitions.iter().enumerate() {
-        let summary = one.analysis.summary();
+    let count = repetitions.len();
+    for (index, one) in repetitions.enumerate() {
+        let summary = one.summary();
         let floor = ("floor".to_owned(), summary.floor_ns as f64);
         let losses = summary
             .losses
@@ -120,8 +129,7 @@ pub fn losses(repetitions: &[Repetition]) -> Vec<LossSamples> {
             .map(|loss| (loss.name, loss.ns as f64));
         for (name, ns) in std::iter::once(floor).chain(losses) {
             // One that a repetition did not have took it no time.
-            all.entry(name)
-                .or_insert_with(|| vec![0.0; repetitions.len()])[index] += ns;
+            all.entry(name).or_insert_with(|| vec![0.0; count])[index] += ns;
         }
     }
     all.into_iter()

@@ -11,7 +11,6 @@ use carnot_llm::LlmEngine;
 use carnot_probe::{Kind, span};
 use carnot_record::{MachineProfile, Trace, TracedRun};
 use carnot_report::{Form, json, text};
-use carnot_samplers::cores;
 
 use crate::capture::trace_of;
 use crate::cli::{Format, ProfileArguments};
@@ -19,19 +18,18 @@ use crate::generation::{Generation, generate};
 use crate::model_source::Loaded;
 use crate::printer::Printer;
 use crate::workload::Workload;
-use crate::{interrupt, machine, model_source};
+use crate::{interrupt, machine, model_source, tensors};
 
+/// Tokens that are generated where nobody says how many.
+const TOKENS: usize = 256;
 /// Ends the report for people.
 const NEXT: &str =
     "next      carnot run -p 'def fibonacci(n):' · carnot machine · carnot profile MODEL.gguf\n";
 
 pub fn execute(arguments: &ProfileArguments, printer: &Printer) -> anyhow::Result<()> {
-    let forms: Vec<Form> = arguments.emit.iter().filter_map(|emit| emit.0).collect();
-    if !forms.is_empty() {
-        make_folder(&arguments.output)?;
-    }
-    let threads = arguments.model.compute.threads;
-    let threads = threads.map_or_else(cores::usable, usize::from);
+    tensors::refuse_for_text(&arguments.tensors)?;
+    let output = Output::of(arguments)?;
+    let threads = arguments.model.compute.threads();
     let machine = machine::profile(threads, arguments.refresh, printer);
     interrupt::listen();
 
@@ -49,16 +47,7 @@ pub fn execute(arguments: &ProfileArguments, printer: &Printer) -> anyhow::Resul
         model: model_source::summary(info),
         threads: threads as u32,
         instructions: engine.loaded().compute().instruction_set().to_string(),
-        files: forms
-            .iter()
-            .map(|form| {
-                arguments
-                    .output
-                    .join(form.file_name())
-                    .display()
-                    .to_string()
-            })
-            .collect(),
+        files: output.files(),
         warnings,
         ..RunInfo::default()
     };
@@ -71,10 +60,54 @@ pub fn execute(arguments: &ProfileArguments, printer: &Printer) -> anyhow::Resul
             ..machine
         },
     });
-    write(&forms, &arguments.output, &analysis, &trace)?;
-    printer.result(&match arguments.format {
-        Format::Json => json::render(&analysis),
-        Format::Text => text::render(&analysis, printer.colour()) + NEXT,
+    give(&output, (&analysis, &trace), NEXT, printer)
+}
+
+/// Where a report goes, and in which forms.
+pub struct Output<'a> {
+    forms: Vec<Form>,
+    folder: &'a Path,
+    format: Format,
+}
+
+impl<'a> Output<'a> {
+    /// What is asked for. The folder is made before the work, so that a wrong one costs none.
+    pub fn of(arguments: &'a ProfileArguments) -> anyhow::Result<Self> {
+        let output = Self {
+            forms: arguments.emit.iter().filter_map(|emit| emit.0).collect(),
+            folder: &arguments.output,
+            format: arguments.format,
+        };
+        if !output.forms.is_empty() {
+            let folder = output.folder;
+            fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+        }
+        Ok(output)
+    }
+
+    /// The files that will be written.
+    pub fn files(&self) -> Vec<String> {
+        let path = |form: &Form| self.folder.join(form.file_name());
+        let paths = self.forms.iter().map(path);
+        paths.map(|path| path.display().to_string()).collect()
+    }
+}
+
+/// Writes the files and prints the report; `next` ends the one for people.
+pub fn give(
+    output: &Output<'_>,
+    (analysis, trace): (&Analysis, &Trace),
+    next: &str,
+    printer: &Printer,
+) -> anyhow::Result<()> {
+    for form in &output.forms {
+        let path = output.folder.join(form.file_name());
+        fs::write(&path, form.render(analysis, trace))
+            .with_context(|| format!("writing {}", path.display()))?;
+    }
+    printer.result(&match output.format {
+        Format::Json => json::render(analysis),
+        Format::Text => text::render(analysis, printer.colour()) + next,
     })?;
     Ok(())
 }
@@ -90,20 +123,21 @@ fn record(
     let loading = carnot_probe::drain();
     carnot_probe::disable();
     let mut warm = Duration::ZERO;
-    for _ in 0..arguments.warmup {
+    let (repeat, warmup) = (arguments.repeat.unwrap_or(1), arguments.warmup.unwrap_or(1));
+    for _ in 0..warmup {
         warm = decode_per_token(&generate(engine, request.clone(), |_| Ok(()))?);
         stop_if_asked()?;
     }
     carnot_probe::enable();
     let cost = carnot_probe::measure_cost();
-    carnot_probe::reserve(arguments.repeat * workload.events(engine, request.prompt.len()));
-    for _ in 0..arguments.repeat {
+    carnot_probe::reserve(repeat * workload.events(engine, request.prompt.len()));
+    for _ in 0..repeat {
         let tokenize = span!("tokenize", Kind::Phase);
         let request = workload.request(engine)?;
         tokenize.end();
         let generation = generate(engine, request, |_| Ok(()))?;
         stop_if_asked()?;
-        if arguments.warmup > 0 && decode_per_token(&generation) > warm.saturating_mul(2) {
+        if warmup > 0 && decode_per_token(&generation) > warm.saturating_mul(2) {
             printer.note("carnot: the recorded run was more than twice as slow as the last warm-up; the machine is busy");
         }
     }
@@ -122,26 +156,12 @@ fn stop_if_asked() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The folder for the files, made before the work so that a wrong one costs none.
-fn make_folder(folder: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))
-}
-
-fn write(forms: &[Form], folder: &Path, analysis: &Analysis, trace: &Trace) -> anyhow::Result<()> {
-    for form in forms {
-        let path = folder.join(form.file_name());
-        fs::write(&path, form.render(analysis, trace))
-            .with_context(|| format!("writing {}", path.display()))?;
-    }
-    Ok(())
-}
-
 impl<'a> From<&'a ProfileArguments> for Workload<'a> {
     fn from(arguments: &'a ProfileArguments) -> Self {
         Self {
             prompt: arguments.prompt.as_deref(),
             prompt_tokens: arguments.prompt_tokens,
-            tokens: arguments.tokens,
+            tokens: arguments.tokens.unwrap_or(TOKENS),
         }
     }
 }
