@@ -135,7 +135,7 @@ pub fn analyze(trace: &Trace, machine: &MachineProfile, run: &RunInfo) -> Analys
         ceilings: Ceilings::of(machine, run.threads),
         latency: latency(&all),
         layers: layers(&operations_by_layer, total.wall_ns),
-        bottlenecks: bottlenecks(&total, &operations_by_phase, &phases),
+        bottlenecks: bottlenecks(&total, &operations_by_phase, &phases, run.tensors.is_some()),
         call_tree: CallTree::new(trace, &tree),
         memory: memory(trace),
         tensors: run

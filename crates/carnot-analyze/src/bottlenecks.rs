@@ -77,11 +77,12 @@ pub(crate) fn bottlenecks(
     total: &Accounting,
     operations: &[OperationGroup],
     phases: &[Phase],
+    is_of_tensors: bool,
 ) -> Vec<Bottleneck> {
     let mut found: Vec<Bottleneck> = total
         .losses
         .iter()
-        .filter_map(|loss| of_loss(loss, total.wall_ns, operations))
+        .filter_map(|loss| of_loss(loss, total.wall_ns, (operations, is_of_tensors)))
         .collect();
     found.extend(of_engine_as_a_whole(total, &found));
     found.sort_by(|a, b| b.share.total_cmp(&a.share));
@@ -111,8 +112,13 @@ pub(crate) fn bottlenecks(
     found
 }
 
-fn of_loss(loss: &Loss, wall_ns: u64, operations: &[OperationGroup]) -> Option<Bottleneck> {
+fn of_loss(
+    loss: &Loss,
+    wall_ns: u64,
+    (operations, is_of_tensors): (&[OperationGroup], bool),
+) -> Option<Bottleneck> {
     let advice = match loss.kind {
+        LossKind::Kernel if is_of_tensors => node_advice(&loss.name, operations),
         LossKind::Kernel => kernel_advice(&loss.name, operations),
         LossKind::Wait => {
             let note = &loss.note;
@@ -153,6 +159,37 @@ fn of_engine_as_a_whole(total: &Accounting, found: &[Bottleneck]) -> Option<Bott
         advice,
         speedup_at_limit,
     })
+}
+
+/// What can be done about a node by somebody who has its model, and not its kernels.
+fn node_advice(name: &str, operations: &[OperationGroup]) -> String {
+    if name == "graph" {
+        return "this engine times only the whole: with ONNX Runtime each node shows (`pip install onnxruntime`)".to_owned();
+    }
+    let lost = |o: &OperationGroup| o.busy_ns as i64 - o.floor_ns as i64;
+    let same = operations.iter().filter(|o| family(&o.name) == name);
+    let Some(worst) = same.max_by_key(|o| lost(o)) else {
+        return String::new();
+    };
+    let reached = 100.0 * ratio(worst.floor_ns as f64, worst.busy_ns as f64);
+    let place = format!("most in {}", worst.name);
+    match worst.floor.bound(worst.busy_ns) {
+        Bound::Memory => format!(
+            "{place}, at {reached:.0} % of memory bandwidth: fuse it with its neighbours, or store weights in fewer bits"
+        ),
+        Bound::Compute => format!(
+            "{place}, at {reached:.0} % of the {} peak: a larger batch, 8-bit integers, or another engine",
+            worst.arithmetic
+        ),
+        Bound::Overhead if worst.floor_ns == 0 => {
+            format!(
+                "{place}: no arithmetic and no bytes are known of it; replace it, or join it with its neighbour"
+            )
+        }
+        Bound::Overhead => {
+            format!("{place}: little work in much time; join it with its neighbour")
+        }
+    }
 }
 
 fn kernel_advice(name: &str, operations: &[OperationGroup]) -> String {
