@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -213,4 +214,51 @@ fn complaints(metrics: &str) {
     let told = checking.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&told.stderr);
     assert!(told.status.success() && text.trim().is_empty(), "{text}");
+}
+
+/// Whether the process runs; one that ended and was not waited for does not.
+fn runs(pid: &str) -> bool {
+    let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = state.rsplit(')').next().unwrap_or_default();
+    !matches!(
+        after_name.trim_start().chars().next(),
+        None | Some('Z' | 'X')
+    )
+}
+
+/// Waits until it is so, and fails after half a minute.
+#[track_caller]
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < Duration::from_secs(30), "{what}: never");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_screen_ends_with_its_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pid_file, typescript) = (folder.path().join("pid"), folder.path().join("typescript"));
+    let line = format!(
+        "stty rows 40 cols 120; echo $$ > {}; exec {} monitor --interval 0.2",
+        pid_file.display(),
+        env!("CARGO_BIN_EXE_carnot")
+    );
+    let mut terminal = Command::new("script")
+        .args(["--quiet", "--flush", "--command", &line])
+        .arg(&typescript)
+        .env("TERM", "xterm")
+        .env("SHELL", "/bin/sh")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("script, of bsdutils");
+    let drawn = || fs::read_to_string(&typescript).is_ok_and(|told| told.contains("machine"));
+    wait_until("the screen is drawn", drawn);
+    let pid = fs::read_to_string(&pid_file).unwrap().trim().to_owned();
+    assert!(runs(&pid), "it ended before its terminal");
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
+    wait_until("the monitor ends", || !runs(&pid));
 }

@@ -26,7 +26,7 @@ pub fn show(arguments: &MonitorArguments, samples: &mut Samples) -> anyhow::Resu
         }
         view.elapsed = begin.elapsed();
         screen.draw(|frame| view.draw(frame))?;
-        if screen.is_left_within(ATTENTION)? {
+        if screen.is_left_within(ATTENTION) {
             break;
         }
     }
