@@ -25,6 +25,10 @@
 //! # }
 //! ```
 
+#[cfg_attr(
+    not(feature = "redis"),
+    expect(dead_code, reason = "only the third tier needs it")
+)]
 mod breaker;
 mod cache;
 mod disk;

@@ -1,5 +1,6 @@
 //! Every failure that a client can see: one table of codes, in OpenAI's shape.
 
+use std::fmt;
 use std::time::Duration;
 
 use axum::Json;
@@ -42,6 +43,7 @@ codes! {
     INVALID_GRAMMAR "invalid_grammar" 400 "invalid_request_error" "The schema, regular expression or grammar is not well formed, or larger than what is allowed."
     NO_CHAT_TEMPLATE "no_chat_template" 400 "invalid_request_error" "The model was made for no conversation; use completions."
     INVALID_API_KEY "invalid_api_key" 401 "authentication_error" "The key is missing or unknown."
+    MODEL_CONTROL "model_control" 403 "invalid_request_error" "The server loads and unloads no models while it runs."
     MODEL_NOT_FOUND "model_not_found" 404 "invalid_request_error" "The server has no model of that name."
     NOT_FOUND "not_found" 404 "invalid_request_error" "There is no such route."
     METHOD_NOT_ALLOWED "method_not_allowed" 405 "invalid_request_error" "The route takes another method."
@@ -125,20 +127,43 @@ impl From<EngineError> for ApiError {
                 param: Some("prompt".to_owned()),
                 ..Self::new(&INVALID_VALUE, message)
             },
+            EngineError::InvalidTensor { tensor, .. }
+            | EngineError::UnknownTensor { tensor, .. }
+            | EngineError::RepeatedTensor { tensor }
+            | EngineError::MissingInput { input: tensor, .. } => Self {
+                param: Some(tensor),
+                ..Self::new(&INVALID_VALUE, message)
+            },
             _ => Self::new(&ENGINE_FAILED, message),
         }
     }
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
+impl ApiError {
+    /// The response, with a body of whatever shape the interface has.
+    pub fn response(&self, body: Value) -> Response {
         let status = StatusCode::from_u16(self.code.status);
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(self.body())).into_response();
+        let mut response = (status, Json(body)).into_response();
         if let Some(after) = self.retry_after {
             let seconds = HeaderValue::from(after.as_secs_f64().ceil() as u64);
             response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }
+        response
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// In OpenAI's shape; the error goes along, for interfaces that have another.
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.response(self.body());
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -34,11 +34,13 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Value>, Ap
 
 /// The server takes requests, and none of those that it took is lost.
 pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
-    let lost: i64 = app
+    let text = app
         .engines
         .iter()
-        .map(|engine| engine.ledger.books().lost())
-        .sum();
+        .map(|engine| engine.ledger.books().lost());
+    let tensors = app.tensors.ready();
+    let tensors = tensors.iter().map(|model| model.ledger().books().lost());
+    let lost: i64 = text.chain(tensors).sum();
     let status = if app.is_draining() {
         "draining"
     } else if lost == 0 {
@@ -169,7 +171,25 @@ pub(crate) async fn stats(State(app): State<Arc<App>>) -> Json<Value> {
             "step_time": measured,
         })
     });
-    Json(json!({ "engines": engines.collect::<Vec<Value>>() }))
+    let tensors = app.tensors.ready();
+    let tensors = tensors.iter().map(|model| {
+        let (statistics, books) = (model.statistics(), model.ledger().books().clone());
+        json!({
+            "model": model.info().name,
+            "uptime_seconds": model.age().as_secs_f64(),
+            "accepted": books.accepted,
+            "answered": books.answered,
+            "in_flight": books.in_flight(),
+            "queue_length": model.waiting(),
+            "rows": statistics.rows,
+            "batches": statistics.runs,
+            "avg_batch_size": statistics.rows as f64 / statistics.runs.max(1) as f64,
+        })
+    });
+    Json(json!({
+        "engines": engines.collect::<Vec<Value>>(),
+        "tensor_models": tensors.collect::<Vec<Value>>(),
+    }))
 }
 
 /// A text to be cut.

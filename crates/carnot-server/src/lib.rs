@@ -4,6 +4,8 @@
 //! client ─ router ─ auth ─ openai ─ admission ─▶ engine_thread ─▶ TextEngine::step
 //!    ▲                       │                       │
 //!    └──── JSON or SSE ◀─────┴── bounded channel ◀───┘
+//!
+//! client ─ router ─ auth ─ oip ─ admission ─▶ tensors ─▶ TensorEngine::run
 //! ```
 //!
 //! ```text
@@ -11,8 +13,10 @@
 //! router         which path leads where, and which are open to everybody
 //! auth           keys, and the tenants behind them
 //! openai         the wire format: chats, completions, models
+//! oip            the wire format of tensors: the Open Inference Protocol
 //! admission      who is let in, who is told to come back and when
 //! engine_thread  owns an engine: commands in, updates out, step after step
+//! tensors        owns tensor engines: whose requests share a run, and when
 //! metrics        what is counted
 //! exposition     the forms in which they are read
 //! recent         quantiles of the last thousand, for people
@@ -26,7 +30,7 @@
 //! error          every failure that a client can see, as one table
 //! ```
 //!
-//! No concrete engine is named here: the server drives [`carnot_engine::TextEngine`].
+//! No concrete engine is named here: the server drives [`carnot_engine::TextEngine`] and [`carnot_engine::TensorEngine`].
 
 mod admission;
 mod auth;
@@ -38,6 +42,7 @@ mod health;
 mod infer;
 mod logs;
 mod metrics;
+mod oip;
 mod openai;
 mod openapi;
 mod page;
@@ -45,15 +50,17 @@ mod recent;
 mod requests;
 mod router;
 mod settings;
+mod tensors;
 mod traces;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use axum::serve::Listener;
+use carnot_cache::Cache;
 use carnot_engine::TextEngine;
 use tokio::net::TcpListener;
 
@@ -64,16 +71,21 @@ pub use error::{CODES, ErrorCode};
 pub use metrics::{Compatibility, LossGauges};
 pub use router::ROUTES;
 pub use settings::{Settings, SharedSettings};
+pub use tensors::{Batching, Reopen, TensorModel, TimeoutAction};
 pub use traces::Collector;
 
 use connections::Secure;
 use engine_thread::EngineHandle;
 use metrics::Metrics;
+use tensors::Registry;
 use traces::Traces;
 
 /// Everything that a request handler sees.
 pub(crate) struct App {
     engines: Vec<EngineHandle>,
+    tensors: Registry,
+    /// Results of tensor models that are kept, where they are.
+    results: OnceLock<Cache>,
     settings: SharedSettings,
     metrics: Metrics,
     traces: Traces,
@@ -105,6 +117,8 @@ impl Server {
         Ok(Self {
             app: Arc::new(App {
                 engines,
+                tensors: Registry::default(),
+                results: OnceLock::new(),
                 settings,
                 metrics,
                 traces,
@@ -112,6 +126,32 @@ impl Server {
                 started: openai::unix_seconds(),
             }),
         })
+    }
+
+    /// Serves tensor models too, each on threads of its own. Where they are `controlled`, clients may load and unload them.
+    ///
+    /// # Errors
+    /// Where two have the same name, an engine makes no duplicate, or the system no thread.
+    pub fn tensors(
+        self,
+        models: impl IntoIterator<Item = TensorModel>,
+        controlled: bool,
+    ) -> io::Result<Self> {
+        for model in models {
+            self.app.tensors.add(model, &self.app.metrics)?;
+        }
+        if controlled {
+            self.app.tensors.allow_control();
+        }
+        Ok(self)
+    }
+
+    /// Keeps results of tensor models: the same inputs of the same tenant are not computed again.
+    #[must_use]
+    pub fn results(self, cache: Cache) -> Self {
+        // Whoever comes first stays; there is one place that says it.
+        let _ = self.app.results.set(cache);
+        self
     }
 
     /// The settings in force, to be replaced while the server runs.

@@ -3,6 +3,8 @@
 //! Times are taken by the engine's thread, where they happen; what a proxy or a slow reader adds is not in them. Labels have few
 //! values: the model, and where it says so a reason.
 
+mod tensors;
+
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
@@ -17,6 +19,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+pub(crate) use self::tensors::TensorMetrics;
 use crate::engine_thread::{Ending, Timings};
 use crate::recent::Recent;
 
@@ -112,6 +115,7 @@ pub(crate) struct Metrics {
     inter_token: Histograms,
     queue: Histograms,
     request: Histograms,
+    tensors: tensors::Families,
 }
 
 /// From a tenth of a millisecond to five minutes, in steps of 1, 2.5, 5.
@@ -150,6 +154,7 @@ impl Metrics {
             inter_token: Family::new_with_constructor(seconds),
             queue: Family::new_with_constructor(seconds),
             request: Family::new_with_constructor(seconds),
+            tensors: tensors::Families::new(),
         };
         metrics.register();
         metrics
@@ -195,6 +200,7 @@ impl Metrics {
         seconds("inter_token_latency", help, &self.inter_token);
         seconds("queue", "From submission to a place", &self.queue);
         seconds("request", "From submission to the end", &self.request);
+        self.tensors.register(registry);
     }
 
     /// The names of vLLM that gateways and dashboards read, for the same values.
@@ -278,6 +284,11 @@ impl Metrics {
             queue: histogram(&self.queue),
             request: histogram(&self.request),
         }
+    }
+
+    /// What is counted of a tensor model.
+    pub fn tensors(&self, model: &str) -> TensorMetrics {
+        self.tensors.model(model)
     }
 
     /// A request was not let in.

@@ -70,12 +70,15 @@ pub(crate) fn engine<'a>(app: &'a App, name: Option<&str>) -> Result<&'a EngineH
             .map(|engine| engine.model.name.as_str())
             .collect();
         let (name, names) = (name.unwrap_or_default(), names.join(", "));
+        let message = if names.is_empty() {
+            "this server has no text model; its tensor models are at /v2/models/NAME/infer"
+                .to_owned()
+        } else {
+            format!("model: expected one of {names}, got {name}")
+        };
         ApiError {
             param: Some("model".to_owned()),
-            ..ApiError::new(
-                &MODEL_NOT_FOUND,
-                format!("model: expected one of {names}, got {name}"),
-            )
+            ..ApiError::new(&MODEL_NOT_FOUND, message)
         }
     })
 }

@@ -10,6 +10,7 @@ use utoipa::OpenApi;
 use crate::error::CODES;
 use crate::health::{Detokenize, Tokenize};
 use crate::infer::Question;
+use crate::oip::InferenceRequest;
 use crate::openai::{ChatRequest, CompletionRequest, EmbeddingRequest};
 use crate::router::ROUTES;
 
@@ -20,7 +21,8 @@ use crate::router::ROUTES;
     EmbeddingRequest,
     Question,
     Tokenize,
-    Detokenize
+    Detokenize,
+    InferenceRequest
 )))]
 struct Schemas;
 
@@ -93,6 +95,21 @@ const OPERATIONS: &[Operation] = &[
     route("GET", "/openapi.json", "This document", Takes::Nothing, Gives::Object),
     route("GET", "/docs", "This document, for people", Takes::Nothing, HTML),
     route("GET", "/", "The live page", Takes::Nothing, HTML),
+    route("GET", "/v2", "The server, and what it can", Takes::Nothing, Gives::Object),
+    route("GET", "/v2/health/live", "Whether the process answers", Takes::Nothing, Gives::Object),
+    route("GET", "/v2/health/ready", "Whether requests are taken", Takes::Nothing, Gives::Object),
+    route("GET", "/v2/models/stats", "What became of the requests of all tensor models", Takes::Nothing, Gives::Object),
+    route("GET", "/v2/models/{model}", "What a tensor model takes and gives", Takes::Nothing, Gives::Object),
+    route("GET", "/v2/models/{model}/ready", "Whether it takes requests", Takes::Nothing, Gives::Object),
+    route("GET", "/v2/models/{model}/stats", "What became of its requests", Takes::Nothing, Gives::Object),
+    route("POST", "/v2/models/{model}/infer", "Run it", Takes::One("InferenceRequest"), Gives::Object),
+    route("GET", "/v2/models/{model}/versions/{version}", "What a tensor model takes and gives", Takes::Nothing, Gives::Object),
+    route("GET", "/v2/models/{model}/versions/{version}/ready", "Whether it takes requests", Takes::Nothing, Gives::Object),
+    route("GET", "/v2/models/{model}/versions/{version}/stats", "What became of its requests", Takes::Nothing, Gives::Object),
+    route("POST", "/v2/models/{model}/versions/{version}/infer", "Run it", Takes::One("InferenceRequest"), Gives::Object),
+    route("POST", "/v2/repository/index", "All tensor models, and how they are", Takes::Nothing, Gives::List),
+    route("POST", "/v2/repository/models/{model}/load", "Open a tensor model again", Takes::Nothing, Gives::Object),
+    route("POST", "/v2/repository/models/{model}/unload", "Give the memory of a tensor model back", Takes::Nothing, Gives::Object),
 ];
 
 /// `GET /openapi.json`.
@@ -114,13 +131,18 @@ fn build() -> Value {
     let schemas = serde_json::to_value(Schemas::openapi().components);
     let mut components = schemas.unwrap_or_else(|error| json!({ "error": error.to_string() }));
     components["schemas"]["Error"] = error_schema();
+    components["schemas"]["TensorError"] = json!({
+        "type": "object",
+        "required": ["error"],
+        "properties": { "error": { "type": "string" } },
+    });
     components["securitySchemes"] = json!({ "key": { "type": "http", "scheme": "bearer" } });
     json!({
         "openapi": "3.1.0",
         "info": {
             "title": "carnot",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Language models behind OpenAI's interface. Keys are needed only where the server was given some.",
+            "description": "Language models behind OpenAI's interface, tensor models behind the Open Inference Protocol. Keys are needed only where the server was given some.",
         },
         "paths": paths,
         "components": components,
@@ -144,14 +166,23 @@ impl Operation {
             let content = json!({ "application/json": { "schema": schema } });
             described["requestBody"] = json!({ "required": true, "content": content });
         }
-        if self.path.contains("{id}") {
-            let id = json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string" } });
-            described["parameters"] = json!([id]);
+        let parameters: Vec<Value> = self.parameters().collect();
+        if !parameters.is_empty() {
+            described["parameters"] = json!(parameters);
         }
         if !self.is_open() {
             described["security"] = json!([{ "key": [] }, {}]);
         }
         described
+    }
+
+    /// What stands in braces in the path.
+    fn parameters(&self) -> impl Iterator<Item = Value> {
+        let names = self.path.split('/').filter_map(|part| {
+            let part = part.strip_prefix('{')?;
+            part.strip_suffix('}')
+        });
+        names.map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
     }
 
     fn is_open(&self) -> bool {
@@ -182,7 +213,12 @@ impl Operation {
         for code in CODES {
             let response = &mut responses[code.status.to_string()];
             if response.is_null() {
-                let schema = json!({ "$ref": "#/components/schemas/Error" });
+                let name = if self.path.starts_with("/v2") {
+                    "TensorError"
+                } else {
+                    "Error"
+                };
+                let schema = json!({ "$ref": format!("#/components/schemas/{name}") });
                 *response = json!({ "description": "", "content": { "application/json": { "schema": schema } } });
             }
             let known = response["description"].as_str().unwrap_or_default();

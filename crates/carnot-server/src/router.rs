@@ -10,7 +10,7 @@ use axum::routing::{delete, get, post};
 use axum::{Router, http};
 
 use crate::error::{ApiError, BODY_TOO_LARGE, INVALID_JSON, METHOD_NOT_ALLOWED, NOT_FOUND};
-use crate::{App, auth, health, infer, logs, openai, openapi, page, requests};
+use crate::{App, auth, health, infer, logs, oip, openai, openapi, page, requests};
 
 /// Every route: its method, its path, and whether it is open to everybody.
 pub const ROUTES: &[(&str, &str, bool)] = &[
@@ -36,6 +36,21 @@ pub const ROUTES: &[(&str, &str, bool)] = &[
     ("POST", "/tokenize", false),
     ("POST", "/detokenize", false),
     ("POST", "/cache/flush", false),
+    ("GET", "/v2/health/live", true),
+    ("GET", "/v2/health/ready", true),
+    ("GET", "/v2", false),
+    ("GET", "/v2/models/stats", false),
+    ("GET", "/v2/models/{model}", false),
+    ("GET", "/v2/models/{model}/ready", false),
+    ("GET", "/v2/models/{model}/stats", false),
+    ("POST", "/v2/models/{model}/infer", false),
+    ("GET", "/v2/models/{model}/versions/{version}", false),
+    ("GET", "/v2/models/{model}/versions/{version}/ready", false),
+    ("GET", "/v2/models/{model}/versions/{version}/stats", false),
+    ("POST", "/v2/models/{model}/versions/{version}/infer", false),
+    ("POST", "/v2/repository/index", false),
+    ("POST", "/v2/repository/models/{model}/load", false),
+    ("POST", "/v2/repository/models/{model}/unload", false),
 ];
 
 /// The service.
@@ -47,7 +62,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/health/ready", get(health::ready))
         .route("/version", get(health::version))
         .route("/openapi.json", get(openapi::document))
-        .route("/docs", get(openapi::page));
+        .route("/docs", get(openapi::page))
+        .route("/v2/health/live", get(oip::live))
+        .route("/v2/health/ready", get(oip::ready));
     let closed = Router::new()
         .route("/health/generate", get(health::generate))
         .route("/metrics", get(health::metrics))
@@ -64,14 +81,37 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/tokenize", post(health::tokenize))
         .route("/detokenize", post(health::detokenize))
         .route("/cache/flush", post(health::flush))
+        .merge(tensors())
         .layer(from_fn_with_state(Arc::clone(&app), auth::require_key));
     open.merge(closed)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         // The limit is that of the settings in force: see `Body`.
         .layer(DefaultBodyLimit::disable())
+        .layer(from_fn(oip::errors))
         .layer(from_fn(logs::log))
         .with_state(app)
+}
+
+/// The routes of the Open Inference Protocol that take a key.
+fn tensors() -> Router<Arc<App>> {
+    let mut router = Router::new()
+        .route("/v2", get(oip::server))
+        .route("/v2/models/stats", get(oip::statistics))
+        .route("/v2/repository/index", post(oip::index))
+        .route("/v2/repository/models/{model}/load", post(oip::load))
+        .route("/v2/repository/models/{model}/unload", post(oip::unload));
+    for model in [
+        "/v2/models/{model}",
+        "/v2/models/{model}/versions/{version}",
+    ] {
+        router = router
+            .route(model, get(oip::model))
+            .route(&format!("{model}/ready"), get(oip::model_ready))
+            .route(&format!("{model}/stats"), get(oip::model_statistics))
+            .route(&format!("{model}/infer"), post(oip::infer));
+    }
+    router
 }
 
 async fn not_found(uri: http::Uri) -> ApiError {

@@ -9,6 +9,7 @@ mod overload;
 mod requests;
 mod scripted;
 mod streams;
+mod tensors;
 mod traces;
 
 use std::net::SocketAddr;
