@@ -16,7 +16,7 @@ use super::runs::Interval;
 /// The trace of runs that were timed as a whole. `work` is what a run has to do at least.
 pub fn of_runs(load: Interval, runs: &[Interval], work: &NodeWork) -> Trace {
     let mut building = Building::new(load);
-    let whole = building.site("graph", SpanKind::Operation);
+    let whole = building.add(site("graph", SpanKind::Operation));
     for run in runs {
         let step = building.run(*run);
         let span = building.span(whole, Some(step), *run);
@@ -42,7 +42,7 @@ pub fn of_nodes(
         );
     };
     let mut building = Building::new(load);
-    let runtime = building.site("runtime", SpanKind::Engine);
+    let runtime = building.add(site("runtime", SpanKind::Engine));
     let known: HashMap<&str, &NodeInfo> = nodes
         .iter()
         .map(|node| (node.site.as_str(), node))
@@ -137,6 +137,14 @@ impl Clock {
     }
 }
 
+fn site(name: &str, kind: SpanKind) -> Site {
+    Site {
+        name: name.to_owned(),
+        kind,
+        ..Site::default()
+    }
+}
+
 struct Building {
     trace: Trace,
     sites: HashMap<(String, SpanKind), u32>,
@@ -158,27 +166,21 @@ impl Building {
             run: 0,
             step: 0,
         };
-        let phase = building.site("load", SpanKind::Phase);
-        building.run = building.site("run", SpanKind::Phase);
-        building.step = building.site("step", SpanKind::Step);
+        let phase = building.add(site("load", SpanKind::Phase));
+        building.run = building.add(site("run", SpanKind::Phase));
+        building.step = building.add(site("step", SpanKind::Step));
         building.span(phase, None, load);
         building
     }
 
-    fn site(&mut self, name: &str, kind: SpanKind) -> u32 {
+    /// The place of a site, which is added where it is new.
+    fn add(&mut self, site: Site) -> u32 {
         let sites = &mut self.trace.sites;
-        let add = || {
-            sites.push(Site {
-                name: name.to_owned(),
-                kind,
-                ..Site::default()
-            });
+        let key = (site.name.clone(), site.kind);
+        *self.sites.entry(key).or_insert_with(|| {
+            sites.push(site);
             sites.len() as u32 - 1
-        };
-        *self
-            .sites
-            .entry((name.to_owned(), kind))
-            .or_insert_with(add)
+        })
     }
 
     fn index(&self) -> u32 {
@@ -228,7 +230,7 @@ impl Building {
             } else {
                 SpanKind::Operation
             };
-            let site = self.site(&name, kind);
+            let site = self.add(site(&name, kind));
             let parent = open.last().map(|one| one.0);
             let index = self.index();
             let info = known.get(name.as_str());
