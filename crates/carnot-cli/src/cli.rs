@@ -389,8 +389,6 @@ pub struct ProfileArguments {
     /// Runs before, not recorded [default: 1; of ONNX models 3]
     #[arg(long, value_name = "N")]
     pub warmup: Option<usize>,
-    #[command(flatten)]
-    pub tensors: TensorArguments,
     /// Directory for the files
     #[arg(short, long, default_value = "carnot-out", env = "CARNOT_OUTPUT")]
     pub output: PathBuf,
@@ -409,6 +407,8 @@ pub struct ProfileArguments {
     /// Measure the machine again instead of using what is known of it
     #[arg(long)]
     pub refresh: bool,
+    #[command(flatten)]
+    pub tensors: TensorArguments,
 }
 
 #[derive(Debug, Args)]

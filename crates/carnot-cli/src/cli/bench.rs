@@ -96,11 +96,11 @@ pub struct InferenceArguments {
     #[arg(long, value_name = "N")]
     pub warmup: Option<usize>,
     #[command(flatten)]
-    pub tensors: TensorArguments,
-    #[command(flatten)]
     pub stacks: StackArguments,
     #[command(flatten)]
     pub result: ResultArguments,
+    #[command(flatten)]
+    pub tensors: TensorArguments,
 }
 
 /// What `carnot bench concurrent` takes.

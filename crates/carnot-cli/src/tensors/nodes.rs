@@ -33,21 +33,24 @@ impl Nodes {
         for node in &analysis.nodes {
             let takes = inputs.get(node.name.as_str()).copied().unwrap_or_default();
             let work = node.work.as_ref();
-            nodes.push(NodeInfo {
+            let info = NodeInfo {
                 inputs: shapes(takes.iter().map(|name| analysis.shapes.get(name))),
                 outputs: shapes(node.outputs.iter().map(Option::as_ref)),
                 work: work.map(|work| least(work, total, ceilings)),
                 ..named(&node.name, &node.operator)
-            });
+            };
+            nodes.push(info, module_of(&node.name));
         }
         nodes
     }
 
     /// The nodes that a profile tells of. `model` is what the runtime ran, with what it has to do; operators of which
-    /// that is not known are named.
+    /// that is not known are named. Nodes that the runtime named by a value are in the module of the node that gives it in the model as it is
+    /// `written`.
     pub fn of_profile(
         profile: &RuntimeProfile,
         (model, analysis): (&Model, &Analysis),
+        written: &Model,
         ceilings: Ceilings<'_>,
     ) -> Self {
         let known: HashMap<&str, &NodeAnalysis> = analysis
@@ -57,6 +60,7 @@ impl Nodes {
             .collect();
         let inputs = input_names(&model.graph);
         let total = parameter_bytes(analysis);
+        let givers = givers(&written.graph);
         let mut nodes = Self::default();
         let mut seen = HashSet::new();
         for run in &profile.nodes {
@@ -72,7 +76,9 @@ impl Nodes {
             let takes = inputs.get(run.name.as_str()).copied().unwrap_or_default();
             let takes = takes.iter().filter(|name| !name.is_empty());
             let takes = shapes(takes.map(|name| analysis.shapes.get(name)));
-            nodes.push(NodeInfo {
+            let value = run.name.strip_suffix("_nchwc").unwrap_or(&run.name);
+            let giver = givers.get(value).copied().unwrap_or(&run.name);
+            let info = NodeInfo {
                 inputs: if takes.is_empty() {
                     seen_shapes(&run.inputs)
                 } else {
@@ -81,7 +87,8 @@ impl Nodes {
                 outputs: seen_shapes(&run.outputs),
                 work: work.map(|work| least(work, total, ceilings)),
                 ..named(&run.name, &run.operator)
-            });
+            };
+            nodes.push(info, module_of(giver));
         }
         nodes
     }
@@ -96,8 +103,7 @@ impl Nodes {
         }
     }
 
-    fn push(&mut self, mut info: NodeInfo) {
-        let module = module_of(&info.name);
+    fn push(&mut self, mut info: NodeInfo, module: &str) {
         let place = self.modules.iter().position(|known| known == module);
         info.module = place.unwrap_or_else(|| {
             self.modules.push(module.to_owned());
@@ -185,6 +191,16 @@ pub fn whole(model: &Model, analysis: &Analysis) -> NodeWork {
             Arithmetic::F32
         },
     }
+}
+
+/// The node that gives each value.
+fn givers(graph: &Graph) -> HashMap<&str, &str> {
+    let nodes = graph.nodes.iter();
+    let given = nodes.flat_map(|node| {
+        let outputs = node.outputs.iter();
+        outputs.map(|output| (output.as_str(), node.name.as_str()))
+    });
+    given.filter(|(_, name)| !name.is_empty()).collect()
 }
 
 /// Names of what each node takes, by the name that the analysis gives it.

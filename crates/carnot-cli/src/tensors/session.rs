@@ -184,7 +184,12 @@ impl Session<'_> {
     ) -> anyhow::Result<Nodes> {
         let model = executed.unwrap_or(&self.loaded.model);
         let analysis = self.analyze(model, &seen(model, profile))?;
-        Ok(Nodes::of_profile(profile, (model, &analysis), ceilings))
+        Ok(Nodes::of_profile(
+            profile,
+            (model, &analysis),
+            &self.loaded.model,
+            ceilings,
+        ))
     }
 
     /// Reading and opening, as if one followed the other at once.

@@ -142,7 +142,7 @@ fn the_embedded_engine_is_timed_as_a_whole() {
 
 #[test]
 fn the_runtime_is_timed_node_by_node() {
-    let (folder, path) = saved(&mlp());
+    let (_folder, path) = saved(&mlp());
     let shapes = ["--inputs", "x:5x3", "--format", "json"];
     let Some(told) = profile_by_runtime(&path, &[&SHORT[..], &shapes].concat()) else {
         return;
@@ -285,7 +285,8 @@ fn weights_that_are_not_there_are_named() {
 #[test]
 fn operators_of_unknown_work_are_named_and_not_guessed() {
     let mut builder = GraphBuilder::new("m", 17);
-    builder.input("x", DataType::FLOAT, [Dimension::Fixed(4)]);
+    // More values than are followed through an analysis.
+    builder.input("x", DataType::FLOAT, [Dimension::Fixed(100_000)]);
     builder.node("NonZero", &["x"], &["at"]);
     builder.node("Cast", &["at"], &["y"]).int("to", 1);
     builder.output(
@@ -334,4 +335,41 @@ fn networks_of_images_are_written_and_profiled() {
     ])
     .failure(2, &["--type", "resnet-50"]);
     carnot(&["synth", "--preset", "1b", "-o", text(&path)]).failure(2, &["--type"]);
+}
+
+#[test]
+fn runs_are_benchmarked_and_their_losses_sum() {
+    measure_machine();
+    let (_folder, path) = saved(&mlp());
+    let all = [
+        "bench",
+        "inference",
+        text(&path),
+        "--iterations",
+        "5",
+        "--format",
+        "json",
+    ];
+    let told = json(&carnot(&[&all[..], &EMBEDDED].concat()).success());
+    assert_eq!(told["conditions"]["inputs"], "x:1x3");
+    assert_eq!(told["conditions"]["engine"], "embedded");
+    let metrics = told["metrics"].as_array().unwrap();
+    let request = metrics.iter().find(|one| one["name"] == "request").unwrap();
+    let seconds = request["values"].as_array().unwrap();
+    assert_eq!(seconds.len(), 5);
+    let losses = told["losses"].as_array().unwrap();
+    for (run, seconds) in seconds.iter().enumerate() {
+        let ns: f64 = losses
+            .iter()
+            .map(|one| one["ns"][run].as_f64().unwrap())
+            .sum();
+        // With this engine the runs that are timed are those that are recorded; the one is told in seconds.
+        assert!(
+            (ns - 1e9 * seconds.as_f64().unwrap()).abs() < 1.0,
+            "{ns} {seconds}"
+        );
+    }
+    let all = ["bench", "inference", text(&path), "--prompt", "x"];
+    carnot(&all).failure(2, &["--prompt", "ONNX"]);
+    carnot(&["bench", "inference", "--engine", "embedded"]).failure(2, &["--engine"]);
 }

@@ -4,7 +4,7 @@ function drawLayers(analysis) {
   const modules = analysis.tensors?.modules.filter((one) => one.count).map((one) => (
     { ...one, layer: one.name || "(no module)", busy_ns: one.total_ns, efficiency: ratio(one.floor_ns, one.total_ns), largest_loss: "" }));
   const layers = modules ?? analysis.layers;
-  const name = (layer) => (modules ? layer : `layer ${layer}`);
+  const label = (layer) => (modules ? layer : `layer ${layer}`);
   if (layers.length === 0) {
     byId("layers").replaceChildren(element("p", { class: "empty" }, "No operation belongs to a layer."));
     return;
@@ -25,7 +25,7 @@ function drawLayers(analysis) {
     for (const [name, from, to] of parts) {
       if (to <= from) continue;
       const rect = shape("rect", { x, y: y(to), width: wide, height: Math.max(0.5, y(from) - y(to)), fill: colour(name) });
-      hint.on(rect, name(layer.layer), [
+      hint.on(rect, label(layer.layer), [
         ["time", duration(layer.total_ns)], ["floor", duration(layer.floor_ns)], ["kernel", duration(layer.busy_ns - layer.floor_ns)],
         ["wait", duration(layer.total_ns - layer.busy_ns)], ["of the limit", wholePercent(layer.efficiency)], ["largest loss", layer.largest_loss],
       ]);
