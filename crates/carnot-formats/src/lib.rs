@@ -7,7 +7,7 @@
 //! | conversations to text | [`ChatTemplate`] |
 //! | any model to one GGUF file | [`convert`] |
 //! | models of random weights, to measure speed with | [`synth`] |
-//! | arrays that NumPy kept | [`npz`] |
+//! | arrays that `NumPy` kept | [`npz`] |
 //! | the file formats themselves, reader beside writer | [`gguf`], [`safetensors`] |
 //!
 //! Tensors go by their GGUF names (`blk.0.attn_q.weight`) whatever their source. Opening a model checks that every tensor of the

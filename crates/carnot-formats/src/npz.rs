@@ -1,4 +1,4 @@
-//! `.npz` files, in which NumPy keeps arrays by name: a ZIP archive of `.npy` files, stored or deflated.
+//! `.npz` files, in which `NumPy` keeps arrays by name: a ZIP archive of `.npy` files, stored or deflated.
 //!
 //! ```text
 //! archive   [entry][entry]…[directory][end of directory]      APPNOTE 6.3.10 of PKWARE; what says where entries are is the directory
@@ -21,7 +21,7 @@ use crate::Error;
 pub struct Array {
     /// Its name: that of its file in the archive without `.npy`.
     pub name: String,
-    /// NumPy's name of the type of its numbers, such as `f4` or `i8`, without the order of bytes.
+    /// `NumPy`'s name of the type of its numbers, such as `f4` or `i8`, without the order of bytes.
     pub data_type: String,
     /// Its size along each axis.
     pub shape: Vec<usize>,

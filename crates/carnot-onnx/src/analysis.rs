@@ -97,7 +97,7 @@ pub fn analyze<S: BuildHasher>(
     model: &Model,
     given: &HashMap<String, InputGiven, S>,
 ) -> Result<Analysis, OnnxError> {
-    analyze_seen(model, given, &HashMap::new())
+    analyze_seen(model, given, &BTreeMap::new())
 }
 
 /// The same where a run told the types and shapes of values, by name: they stand in where shapes follow from nothing else. What the
@@ -108,7 +108,7 @@ pub fn analyze<S: BuildHasher>(
 pub fn analyze_seen<S: BuildHasher>(
     model: &Model,
     given: &HashMap<String, InputGiven, S>,
-    seen: &HashMap<String, (DataType, Vec<usize>)>,
+    seen: &BTreeMap<String, (DataType, Vec<usize>)>,
 ) -> Result<Analysis, OnnxError> {
     let fact = |(name, (data_type, shape)): (&String, &(DataType, Vec<usize>))| {
         (name.clone(), Fact::new(*data_type, Some(shape.clone())))

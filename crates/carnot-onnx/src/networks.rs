@@ -1,6 +1,6 @@
 //! Networks of images of real shape, made layer by layer: to measure speed with, and to hold the analysis to what is published.
 //!
-//! MobileNet-v2 after Sandler and others, "MobileNetV2: inverted residuals and linear bottlenecks", CVPR 2018; ResNet-50 after He and
+//! MobileNet-v2 after Sandler and others, "`MobileNetV2`: inverted residuals and linear bottlenecks", CVPR 2018; ResNet-50 after He and
 //! others, "Deep residual learning for image recognition", CVPR 2016, with the stride in the 3×3 convolution, as torchvision has it. Batch
 //! normalisations are nodes of their own, as in a model that was exported for training; runtimes fold them.
 

@@ -15,7 +15,7 @@ pub struct TensorArguments {
     /// What runs the model
     #[arg(long, value_name = "ENGINE", value_enum, default_value_t)]
     pub engine: EngineArgument,
-    /// ONNX Runtime's library [default: that of ORT_DYLIB_PATH, of Python's package `onnxruntime`, or of the system]
+    /// ONNX Runtime's library [default: that of `ORT_DYLIB_PATH`, of Python's package `onnxruntime`, or of the system]
     #[arg(long, value_name = "FILE", env = "CARNOT_ONNXRUNTIME")]
     pub onnxruntime: Option<PathBuf>,
 }

@@ -37,8 +37,9 @@ impl Inputs {
 pub fn inputs(model: &Model, given: Option<&str>) -> anyhow::Result<Inputs> {
     let infos = model.info("", "", "");
     let infos = infos.map_err(|error| WrongUsage::error(error.to_string()))?;
-    if let Some(path) = given.filter(|given| given.ends_with(".npz")) {
-        return from_file(&infos, Path::new(path));
+    let is_file = |path: &&Path| path.extension().is_some_and(|ending| ending == "npz");
+    if let Some(path) = given.map(Path::new).filter(is_file) {
+        return from_file(&infos, path);
     }
     let shapes = shapes(given.unwrap_or_default())?;
     if let Some((name, _)) = shapes

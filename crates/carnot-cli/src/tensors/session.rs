@@ -1,6 +1,6 @@
 //! A model in an engine, run again and again, with what each run took.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use carnot_analyze::{NodeWork, TensorRun};
 use carnot_onnx::{
@@ -87,7 +87,7 @@ impl Session<'_> {
     /// [`WrongUsage`] where the engine does not take the model, or there is none; else what a run says.
     pub fn measure(self, ceilings: Ceilings<'_>) -> anyhow::Result<Measured> {
         let choice = Engine::choose(self.options).map_err(wrong)?;
-        let analysis = self.analyze(&self.loaded.model, &HashMap::new())?;
+        let analysis = self.analyze(&self.loaded.model, &Seen::new())?;
         let tensors = TensorRun {
             engine: choice.engine.to_string(),
             reason: choice.why,
@@ -210,7 +210,7 @@ fn wrong(error: carnot_onnx::OnnxError) -> anyhow::Error {
 }
 
 /// Types and shapes of values, by name.
-type Seen = HashMap<String, (DataType, Vec<usize>)>;
+type Seen = BTreeMap<String, (DataType, Vec<usize>)>;
 
 /// What the profile says of the values of a model, by its nodes.
 fn seen(model: &Model, profile: &RuntimeProfile) -> Seen {

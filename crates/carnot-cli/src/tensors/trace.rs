@@ -66,7 +66,7 @@ pub fn of_nodes(
         ..ProbeCost::default()
     };
     ensure!(
-        building.trace.spans.len() <= u32::MAX as usize,
+        u32::try_from(building.trace.spans.len()).is_ok(),
         "too many nodes ran: record fewer runs with --iterations"
     );
     Ok(building.finish(cost))
