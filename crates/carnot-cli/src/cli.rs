@@ -9,6 +9,7 @@ mod metrics;
 mod monitor;
 mod pipeline;
 mod stress;
+mod tensor_serving;
 mod tensors;
 
 use std::path::PathBuf;
@@ -40,7 +41,8 @@ pub use pipeline::{
     TemplateArgument, VersusArguments, ViewArguments,
 };
 pub use stress::StressArguments;
-pub use tensors::TensorArguments;
+pub use tensor_serving::TensorServing;
+pub use tensors::{EngineArgument, TensorArguments};
 
 /// Run, serve and profile model inference, and see beside every figure the limit of the machine and where the rest went.
 #[derive(Debug, Parser)]
@@ -133,9 +135,10 @@ pub struct ModelArguments {
 #[command(after_help = "Examples:
   carnot serve
   carnot serve model.gguf --port 9000 --cache-tokens 65536
+  carnot serve classifier.onnx --max-batch 32
   curl localhost:8080/v1/completions -d '{\"prompt\": \"def fibonacci(n):\", \"max_tokens\": 32}'")]
 pub struct ServeArguments {
-    /// GGUF files, safetensors files, or directories with config.json; the embedded model if none is given
+    /// GGUF files, safetensors files, directories with config.json, or ONNX files; the embedded model if none is given
     pub models: Vec<PathBuf>,
 
     /// Address to listen on; 0.0.0.0 for all
@@ -165,6 +168,8 @@ pub struct ServeArguments {
 
     #[command(flatten)]
     pub scheduling: SchedulingArguments,
+    #[command(flatten)]
+    pub tensors: TensorServing,
     #[command(flatten)]
     pub limits: LimitArguments,
     #[command(flatten)]

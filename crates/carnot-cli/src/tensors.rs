@@ -4,9 +4,9 @@ mod inputs;
 mod library;
 
 pub use inputs::Inputs;
+pub use library::search;
 
 use inputs::inputs;
-use library::search;
 
 pub mod nodes;
 pub mod runs;

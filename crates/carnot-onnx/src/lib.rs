@@ -44,6 +44,6 @@ pub use model::{
 pub use networks::{Network, Weights};
 pub use runtime::{
     Choice, EmbeddedEngine, Engine, EngineKind, LibrarySearch, LoadedLibrary, NodeRun,
-    OnnxRuntimeEngine, Options, RuntimeProfile, SeenValue, missing_operators,
+    OnnxRuntimeEngine, Options, RuntimeProfile, SeenValue, doubtful_operators, missing_operators,
 };
 pub use weights::{ExternalFiles, LoadedModel, content_hash};

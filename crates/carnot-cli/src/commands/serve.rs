@@ -3,6 +3,7 @@
 mod config;
 mod losses;
 mod signals;
+mod tensors;
 
 use std::ffi::OsString;
 use std::fs;
@@ -22,6 +23,7 @@ use crate::cli::{
     LimitArguments, LogArguments, LogFormat, MetricNames, ServeArguments, TlsArguments,
 };
 use crate::printer::Printer;
+use crate::tensors::is_onnx;
 use crate::{machine, model_source};
 
 /// Threads that handle connections; engines compute on threads of their own.
@@ -42,7 +44,10 @@ fn command_line() -> Vec<OsString> {
 
 fn serve(arguments: &ServeArguments, printer: &Printer) -> anyhow::Result<()> {
     listen_to_logs(&arguments.logs);
-    let engines = engines(arguments, printer)?;
+    let tensors = arguments.models.iter();
+    let tensors = tensors.filter(|path| is_onnx(path));
+    let tensors = tensors::open(tensors, arguments)?;
+    let engines = engines(arguments, tensors.is_empty(), printer)?;
     let settings = settings(&arguments.limits)?;
     let tls = tls(&arguments.encryption)?;
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -60,7 +65,18 @@ fn serve(arguments: &ServeArguments, printer: &Printer) -> anyhow::Result<()> {
             .iter()
             .map(|engine| engine.model().name.clone())
             .collect();
-        let mut server = Server::new(engines, settings).context("starting the engines' threads")?;
+        let tensor_names = tensors.iter().map(|model| &model.engine.model().name);
+        let served: Vec<&str> = names
+            .iter()
+            .chain(tensor_names)
+            .map(String::as_str)
+            .collect();
+        let served = served.join(", ");
+        let server = Server::new(engines, settings).context("starting the engines' threads")?;
+        let mut server = server.tensors(tensors, arguments.tensors.model_control)?;
+        if let Some(cache) = tensors::results(&arguments.tensors).await? {
+            server = server.results(cache);
+        }
         if let Some(MetricNames::Vllm) = arguments.metrics_compat {
             server = server.compatible(Compatibility::Vllm);
         }
@@ -71,7 +87,7 @@ fn serve(arguments: &ServeArguments, printer: &Printer) -> anyhow::Result<()> {
         reload_on_hangup(server.settings(), arguments.config.clone())?;
         printer.result(&format!(
             "carnot serves {} on {scheme}://{}\n",
-            names.join(", "),
+            served,
             listener.local_addr()?
         ))?;
         let stop = signals::stop().context("listening for signals")?;
@@ -133,8 +149,10 @@ fn reload_on_hangup(settings: SharedSettings, config: Option<PathBuf>) -> anyhow
     signals::on_hangup(reload).context("listening for SIGHUP")
 }
 
+/// The text models; the embedded one where no model is given at all.
 fn engines(
     arguments: &ServeArguments,
+    is_default: bool,
     printer: &Printer,
 ) -> anyhow::Result<Vec<Box<dyn TextEngine + Send>>> {
     let (options, _) = model_source::options(&arguments.compute, arguments.context, printer);
@@ -158,12 +176,12 @@ fn engines(
         },
         ..options
     };
-    let paths = arguments.models.iter().map(PathBuf::as_path).map(Some);
-    let paths: Vec<Option<&Path>> = if arguments.models.is_empty() {
-        vec![None]
-    } else {
-        paths.collect()
-    };
+    let paths = arguments.models.iter().map(PathBuf::as_path);
+    let paths = paths.filter(|path| !is_onnx(path));
+    let mut paths: Vec<Option<&Path>> = paths.map(Some).collect();
+    if paths.is_empty() && is_default {
+        paths.push(None);
+    }
     let load = |path| {
         let engine = model_source::load_with(path, &options, printer)?;
         Ok(Box::new(engine) as Box<dyn TextEngine + Send>)

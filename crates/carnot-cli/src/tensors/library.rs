@@ -7,8 +7,13 @@ use carnot_onnx::LibrarySearch;
 
 /// Where to look; `explicit` is a library that was named.
 pub fn search(explicit: Option<&Path>) -> LibrarySearch {
-    let variable = |name| env::var_os(name).map(PathBuf::from);
-    let prefixes = [variable("VIRTUAL_ENV"), variable("CONDA_PREFIX")];
+    let variable = |name| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let user = variable("HOME").map(|home| home.join(".local"));
+    let prefixes = [variable("VIRTUAL_ENV"), variable("CONDA_PREFIX"), user];
     let system = ["/usr/local", "/usr"].map(|prefix| Some(PathBuf::from(prefix)));
     let prefixes = prefixes.into_iter().chain(system).flatten();
     LibrarySearch {

@@ -15,6 +15,7 @@ mod profiling;
 mod refusals;
 mod running;
 mod serving;
+mod serving_tensors;
 mod soak;
 mod stressing;
 mod tensors;

@@ -21,7 +21,7 @@ pub struct Served {
 }
 
 impl Served {
-    fn start(arguments: &[&str]) -> Self {
+    pub fn start(arguments: &[&str]) -> Self {
         Self::start_with(arguments, &[])
     }
 
@@ -101,7 +101,7 @@ impl Served {
         });
     }
 
-    fn end(mut self, signals: usize) -> ExitStatus {
+    pub fn end(mut self, signals: usize) -> ExitStatus {
         for _ in 0..signals {
             let pid = self.child.id().to_string();
             assert!(

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use carnot_engine::TensorEngine;
 
-use super::{EmbeddedEngine, LibrarySearch, OnnxRuntimeEngine};
+use super::{EmbeddedEngine, LibrarySearch, OnnxRuntimeEngine, doubtful_operators};
 use crate::OnnxError;
 use crate::weights::LoadedModel;
 
@@ -82,6 +82,8 @@ pub struct Choice {
     pub engine: EngineKind,
     /// Why it and no other.
     pub why: String,
+    /// What of the model it is known to compute otherwise than ONNX says, by operator.
+    pub warnings: Vec<String>,
 }
 
 /// Opens models.
@@ -120,7 +122,10 @@ impl Engine {
         loaded: &LoadedModel,
         options: &Options,
     ) -> Result<(Box<dyn TensorEngine>, Choice), OnnxError> {
-        let choice = Self::choose(options)?;
+        let mut choice = Self::choose(options)?;
+        if choice.engine == EngineKind::Embedded {
+            choice.warnings = doubtful_operators(&loaded.model);
+        }
         let engine: Box<dyn TensorEngine> = match choice.engine {
             EngineKind::Embedded => Box::new(EmbeddedEngine::open(loaded, options)?),
             _ => Box::new(OnnxRuntimeEngine::open(loaded, options)?),
@@ -128,7 +133,7 @@ impl Engine {
         Ok((engine, choice))
     }
 
-    /// Which engine `options` come to, which loads ONNX Runtime's library unless the embedded engine is asked for.
+    /// Which engine `options` come to, without warnings, for those are of a model; this loads ONNX Runtime's library unless the embedded engine is asked for.
     ///
     /// # Errors
     /// As [`LibrarySearch::load`] where ONNX Runtime is asked for, a library is named or a provider is, and none fits.
@@ -140,17 +145,20 @@ impl Engine {
             return Ok(Choice {
                 engine: EngineKind::Embedded,
                 why: "it was asked for".to_owned(),
+                warnings: Vec::new(),
             });
         }
         match options.library.load() {
             Ok(library) => Ok(Choice {
                 engine: EngineKind::OnnxRuntime,
                 why: format!("its library is {}", library.path.display()),
+                warnings: Vec::new(),
             }),
             Err(error) if needs_runtime => Err(error),
             Err(error) => Ok(Choice {
                 engine: EngineKind::Embedded,
                 why: error.to_string(),
+                warnings: Vec::new(),
             }),
         }
     }
