@@ -111,7 +111,7 @@ pub const STEPS: [Step; 14] = [
     steps("examples", &[&["test", "--quiet", "--workspace", "--doc"]]),
     other(
         "clients",
-        "the server, used by OpenAI's own client, curl, a browser, Prometheus and a fuzzer",
+        "the server, used by OpenAI's own client, Triton's, curl, a browser, Prometheus and a fuzzer",
         clients,
     ),
     other(
@@ -204,8 +204,9 @@ fn models() -> anyhow::Result<Outcome> {
 }
 
 /// Scripts under `tools/clients`.
-const CLIENTS: [&str; 5] = [
+const CLIENTS: [&str; 6] = [
     "openai_client",
+    "triton_client",
     "with_curl",
     "live_page",
     "scrape",
