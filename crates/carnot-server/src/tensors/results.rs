@@ -66,12 +66,11 @@ fn key_of(model: &TensorModelInfo, request: &Request) -> Key {
             .with("input", input.name().as_bytes())
             .with("type", input.tensor_type().name().as_bytes())
             .with("shape", &sizes);
-        key = match input.bytes() {
-            Some(bytes) => key.with("values", bytes),
-            None => {
-                let strings = input.strings().unwrap_or_default().iter();
-                strings.fold(key, |key, string| key.with("string", string))
-            }
+        key = if let Some(bytes) = input.bytes() {
+            key.with("values", bytes)
+        } else {
+            let strings = input.strings().unwrap_or_default().iter();
+            strings.fold(key, |key, string| key.with("string", string))
         };
     }
     let outputs = request.outputs.iter().flatten();
@@ -83,7 +82,7 @@ fn key_of(model: &TensorModelInfo, request: &Request) -> Key {
 fn written(tensors: &[Tensor]) -> Bytes {
     let mut bytes = Vec::new();
     let number = |bytes: &mut Vec<u8>, number: usize| {
-        bytes.extend_from_slice(&(number as u64).to_le_bytes())
+        bytes.extend_from_slice(&(number as u64).to_le_bytes());
     };
     for tensor in tensors {
         for text in [tensor.name(), tensor.tensor_type().name()] {

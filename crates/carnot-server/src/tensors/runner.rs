@@ -245,13 +245,14 @@ impl ModelHandle {
         let answer = match self.on_timeout {
             TimeoutAction::Delay => answer.await,
             // Told in time, also while all engines are busy.
-            TimeoutAction::Reject => match timeout(wait, &mut answer).await {
-                Ok(answer) => answer,
-                Err(_) => {
+            TimeoutAction::Reject => {
+                if let Ok(answer) = timeout(wait, &mut answer).await {
+                    answer
+                } else {
                     self.shared.cancel(id).into_iter().for_each(timed_out);
                     answer.await
                 }
-            },
+            }
         };
         drop(given_up);
         answer.unwrap_or_else(|_| {

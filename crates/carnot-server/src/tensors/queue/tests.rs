@@ -9,7 +9,7 @@ use super::*;
 const MOST: usize = 40;
 
 /// Something that happens to a queue.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Action {
     Push {
         group: usize,
