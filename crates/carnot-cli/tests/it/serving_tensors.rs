@@ -68,14 +68,14 @@ fn load_comes_by_the_protocol_and_shares_runs() {
         "layer",
         "--clients",
         "4",
-        "-n",
-        "40",
+        "--duration",
+        "1",
     ];
     let told = crate::carnot(&[&load[..], &["--format", "json"]].concat()).success();
     let told: Value = serde_json::from_str(&told).unwrap();
     assert!(told.is_object());
     let model = served.ask("GET", "/stats", &Value::Null)["tensor_models"][0].take();
-    assert!(model["accepted"].as_u64().unwrap() >= 40, "{model}");
+    assert!(model["accepted"].as_u64().unwrap() > 0, "{model}");
     assert_eq!(
         (&model["in_flight"], &model["rows"]),
         (&json!(0), &model["accepted"])
