@@ -48,7 +48,7 @@ pub struct TensorServing {
     /// Keep results in so many bytes, such as 256MiB: the same inputs of the same tenant are not computed again
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub result_cache: Option<u64>,
-    /// Keep them in Redis too, such as redis://127.0.0.1:6379/0; needs a binary with the feature `redis`
+    /// Keep them in Redis too, such as `redis://127.0.0.1:6379/0`; needs a binary with the feature `redis`
     #[arg(long, value_name = "URL", requires = "result_cache")]
     pub redis: Option<String>,
     /// Let clients load and unload tensor models

