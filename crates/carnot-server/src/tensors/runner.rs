@@ -551,10 +551,12 @@ impl Runner {
         let rows: usize = batch.iter().map(|one| one.rows).sum();
         let end = self.shared.now();
         let mut state = self.shared.state();
-        state
-            .costs
-            .observe(rows, parts.join + parts.run + parts.split);
-        state.statistics.ran(rows, batch.len(), parts);
+        if rows <= self.max_rows {
+            let took = parts.join + parts.run + parts.split;
+            state.costs.observe(rows, took);
+        }
+        let sizes = (rows, self.max_rows);
+        state.statistics.ran(sizes, batch.len(), parts);
         for waiting in &batch {
             state
                 .statistics

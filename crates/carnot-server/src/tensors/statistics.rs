@@ -39,7 +39,8 @@ pub(crate) struct Statistics {
     /// Requests whose results were kept, looking them up; and those for which they had to be computed, all of it.
     pub cache_hit: Count,
     pub cache_miss: Count,
-    /// Runs by their rows: joining, running, splitting.
+    /// Runs by their rows, of sizes that requests share: joining, running, splitting. How large a request is alone is its client's choice, and
+    /// would be a row here for each.
     pub by_rows: BTreeMap<usize, [Count; 3]>,
     /// When the last request was taken.
     pub last: Option<SystemTime>,
@@ -54,13 +55,15 @@ pub(super) struct Parts {
 }
 
 impl Statistics {
-    /// A run of `rows` rows for `requests` requests has ended well.
-    pub(super) fn ran(&mut self, rows: usize, requests: usize, parts: Parts) {
+    /// A run of `rows` rows for `requests` requests has ended well; runs that are shared have at most `most`.
+    pub(super) fn ran(&mut self, (rows, most): (usize, usize), requests: usize, parts: Parts) {
         self.rows += rows as u64;
         self.runs += 1;
-        let by_rows = self.by_rows.entry(rows).or_default();
-        for (count, took) in by_rows.iter_mut().zip([parts.join, parts.run, parts.split]) {
-            count.add(took);
+        if rows <= most {
+            let by_rows = self.by_rows.entry(rows).or_default();
+            for (count, took) in by_rows.iter_mut().zip([parts.join, parts.run, parts.split]) {
+                count.add(took);
+            }
         }
         // Triton counts what a request spent, which is all of its run.
         for _ in 0..requests {

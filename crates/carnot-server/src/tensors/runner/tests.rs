@@ -286,3 +286,19 @@ fn inputs_that_the_model_does_not_take_are_not_let_in() {
     );
     assert_eq!(world.accepted(), 0);
 }
+
+#[test]
+fn sizes_that_only_one_client_chose_are_not_remembered() {
+    let world = world(Batching {
+        max_rows: 2,
+        ..Batching::default()
+    });
+    for rows in [1, 3, 4, 5] {
+        let asked = world.ask(&vec![1.0; rows]);
+        world.gate.send(()).unwrap();
+        world.runtime.block_on(asked).unwrap().unwrap();
+    }
+    let statistics = world.model.statistics();
+    assert_eq!((statistics.runs, statistics.rows), (4, 13));
+    assert_eq!(statistics.by_rows.keys().collect::<Vec<_>>(), [&1]);
+}
